@@ -1,0 +1,42 @@
+"""primesvc: the primes of any range below 2^64, over HTTP or embedded, in one process."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from primesvc.app import create_app
+    from primesvc.errors import PrimesvcError
+    from primesvc.jobs.job import Job, State
+    from primesvc.service import PrimeService
+    from primesvc.settings import Settings
+    from primesvc.sieve.range import Range
+    from primesvc.web.keys import service_of
+
+_HOMES = {
+    "Job": "primesvc.jobs.job",
+    "PrimeService": "primesvc.service",
+    "PrimesvcError": "primesvc.errors",
+    "Range": "primesvc.sieve.range",
+    "Settings": "primesvc.settings",
+    "State": "primesvc.jobs.job",
+    "create_app": "primesvc.app",
+    "service_of": "primesvc.web.keys",
+}
+
+__all__ = [
+    "Job",
+    "PrimeService",
+    "PrimesvcError",
+    "Range",
+    "Settings",
+    "State",
+    "create_app",
+    "service_of",
+]
+
+
+def __getattr__(name: str) -> object:
+    # On demand: worker processes import this package too, and neither aiohttp nor the service.
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)

@@ -1,0 +1,217 @@
+"""Shares the workers fairly among jobs and downloads, one short call at a time.
+
+Everybody who wants work done holds a `Flow` and queues calls in it. Workers
+take the next call of the flow that has had the least so far, measured in
+estimated seconds (start-time fair queuing: Goyal, Vin, Cheng 1996, for one
+link; here for as many servers as there are workers). A new flow starts at
+the present virtual time: it owes nothing and is owed nothing.
+
+Calls that cannot be called back once they run are kept here until a worker
+is free, so that a cancel takes effect within a call's time.
+"""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Final, Protocol
+
+from primesvc.compute.arena import Arena, Slot
+from primesvc.compute.pool import Runner
+from primesvc.compute.worker import Payload
+from primesvc.errors import ServiceClosed
+
+log = logging.getLogger(__name__)
+
+EXPRESS_S: Final = 0.01
+"""Estimated seconds up to which a call may use the spare worker while the
+others are busy with longer ones: a small request then never waits for a
+chunk of a large one, and the scheduler of the system shares the cores."""
+
+LEAST_COST_S: Final = 0.5e-3
+"""What a call is charged at least: the round trip to a worker."""
+
+
+class HasPayload(Protocol):
+    """A worker's answer that says where its bytes are."""
+
+    @property
+    def payload(self) -> Payload:
+        """Where the bytes are."""
+
+
+class Delivery:
+    """A worker's answer and its bytes, until `release`."""
+
+    __slots__ = ("_slot", "answer", "view")
+
+    def __init__(self, answer: Any, payload: Payload, slot: Slot | None) -> None:
+        self.answer = answer
+        self.view: memoryview
+        """The bytes; not to be looked at after `release`."""
+        if payload.inline is None:
+            assert slot is not None  # noqa: S101 - the worker wrote where we told it to
+            self.view = slot.view[: payload.size]
+            self._slot: Slot | None = slot
+        else:
+            self.view = memoryview(payload.inline)
+            self._slot = None
+            if slot is not None:
+                slot.release()
+
+    def release(self) -> None:
+        """Give the memory back; may be called again."""
+        slot, self._slot = self._slot, None
+        if slot is not None:
+            slot.release()
+        self.view = memoryview(b"")
+
+
+class Call:
+    """A call that waits or runs; `done` is its outcome. `cancel` if nobody wants it any more."""
+
+    __slots__ = ("args", "cost_s", "done", "function", "started")
+
+    def __init__(self, function: Callable[..., Any], args: tuple[Any, ...], cost_s: float) -> None:
+        self.function = function
+        self.args = args
+        self.cost_s = cost_s
+        self.started = False
+        self.done: asyncio.Future[Delivery] = asyncio.get_running_loop().create_future()
+
+    def cancel(self) -> None:
+        """Drop the call if it still waits; if it runs, drop its outcome."""
+        if not self.done.cancel() and not self.done.exception():
+            self.done.result().release()
+
+
+class Flow:
+    """One client's share of the workers. Close it when the client is gone."""
+
+    __slots__ = ("_dispatcher", "calls", "name", "virtual_s")
+
+    def __init__(self, dispatcher: "Dispatcher", name: str, virtual_s: float) -> None:
+        self._dispatcher = dispatcher
+        self.name = name
+        self.calls: deque[Call] = deque()
+        self.virtual_s = virtual_s
+
+    def submit(self, function: Callable[..., Any], *args: Any, cost_s: float) -> Call:
+        """Queue `function(*args, slot)` for a worker; it returns a `Payload` or has one.
+
+        `cost_s` is the estimate the flow is charged. Raises `ServiceClosed`.
+        """
+        return self._dispatcher.submit(self, Call(function, args, cost_s))
+
+    def __repr__(self) -> str:
+        return f"<Flow {self.name} {len(self.calls)} queued>"
+
+
+class Dispatcher:
+    """Runs the calls of all flows on `parallel` workers, and short ones on one more."""
+
+    def __init__(self, runner: Runner, *, parallel: int, arena: Arena | None) -> None:
+        self._runner = runner
+        self._parallel = parallel
+        self._arena = arena
+        self._waiting: set[Flow] = set()
+        self._running: set[asyncio.Task[None]] = set()
+        self._long = 0
+        self._virtual_s = 0.0
+        self._closed = False
+        self.calls = 0
+        """How many calls were handed to workers so far."""
+
+    def flow(self, name: str) -> Flow:
+        """A share of the workers for a new client."""
+        return Flow(self, name, self._virtual_s)
+
+    def submit(self, flow: Flow, call: Call) -> Call:
+        """Queue a call in a flow. Raises `ServiceClosed`."""
+        if self._closed:
+            raise ServiceClosed
+        if not flow.calls:
+            # Having waited for nothing earns no credit.
+            flow.virtual_s = max(flow.virtual_s, self._virtual_s)
+        flow.calls.append(call)
+        self._waiting.add(flow)
+        self._start_next()
+        return call
+
+    def _start_next(self) -> None:
+        while len(self._running) <= self._parallel:
+            express = self._long >= self._parallel
+            flow = self._choose(express)
+            if flow is None:
+                return
+            call = flow.calls.popleft()
+            if not flow.calls:
+                self._waiting.discard(flow)
+            self._virtual_s = max(self._virtual_s, flow.virtual_s)
+            flow.virtual_s += max(call.cost_s, LEAST_COST_S)
+            call.started = True
+            self.calls += 1
+            self._long += not express
+            task = asyncio.create_task(self._run(call))
+            self._running.add(task)
+            task.add_done_callback(self._ended)
+            if not express:
+                task.add_done_callback(self._long_ended)
+
+    def _choose(self, express: bool) -> Flow | None:
+        best = None
+        for flow in list(self._waiting):
+            while flow.calls and flow.calls[0].done.cancelled():
+                flow.calls.popleft()
+            if not flow.calls:
+                self._waiting.discard(flow)
+            elif (best is None or flow.virtual_s < best.virtual_s) and (
+                not express or flow.calls[0].cost_s <= EXPRESS_S
+            ):
+                best = flow
+        return best
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._running.discard(task)
+        if not self._closed:
+            self._start_next()
+
+    def _long_ended(self, _: asyncio.Task[None]) -> None:
+        self._long -= 1
+        if not self._closed:
+            self._start_next()
+
+    async def _run(self, call: Call) -> None:
+        # Never cancelled while the service runs: the slot is the worker's until it answers.
+        slot = self._arena.lease() if self._arena else None
+        try:
+            answer = await self._runner.run(call.function, *call.args, slot and slot.ref)
+        except Exception as error:
+            if slot is not None:
+                slot.release()
+            if not call.done.done():
+                call.done.set_exception(error)
+                call.done.exception()  # whoever waits sees it; nobody has to wait
+            return
+        payload: Payload = answer if isinstance(answer, Payload) else answer.payload
+        delivery = Delivery(answer, payload, slot)
+        if call.done.done():
+            delivery.release()
+        else:
+            call.done.set_result(delivery)
+
+    async def close(self) -> None:
+        """Fail what waits; what runs ends with the runner, which is to be closed first."""
+        self._closed = True
+        for flow in self._waiting:
+            for call in flow.calls:
+                if not call.done.done():
+                    call.done.set_exception(ServiceClosed())
+                    call.done.exception()
+            flow.calls.clear()
+        self._waiting.clear()
+        if self._running:
+            await asyncio.wait(list(self._running))
+
+    def __repr__(self) -> str:
+        return f"<Dispatcher {len(self._running)} running, {len(self._waiting)} flows waiting>"

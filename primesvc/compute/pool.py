@@ -1,0 +1,206 @@
+"""A pool of worker processes that heals itself.
+
+`ProcessPoolExecutor` is broken for good by one dead worker: every unfinished
+call and every later one raises. `ProcessPool` replaces the executor and
+retries what was lost; a call that was there at two deaths runs alone from
+then on, so that the guilty one is known for sure, and fails alone.
+"""
+
+import asyncio
+import contextlib
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable
+from concurrent.futures import BrokenExecutor, Executor, ProcessPoolExecutor
+from functools import partial
+from multiprocessing.context import BaseContext
+from typing import Final, Protocol, TypeVar
+
+from primesvc.errors import ExecutorLost, ServiceClosed, WorkerDied
+
+SHARED_DEATHS: Final = 2
+"""Deaths a call is retried after among others. The first may be another call's fault."""
+
+ALONE_DEATHS: Final = 2
+"""Deaths a call is allowed while it runs alone: one may be the system's fault."""
+
+_PRELOAD: Final = ["primesvc.compute.worker"]
+
+T = TypeVar("T")
+
+
+class Runner(Protocol):
+    """Runs functions somewhere else: the one interface the dispatcher needs."""
+
+    async def run(self, function: Callable[..., T], *args: object) -> T:
+        """The value of `function(*args)`; raises what it raises."""
+
+    async def close(self) -> None:
+        """Stop; bounded in time; may be called again."""
+
+
+def start_context() -> BaseContext:
+    """The way worker processes start: never by forking this process, which has threads.
+
+    On POSIX a fork server that has imported what the workers need, so that
+    they start in milliseconds and share its memory; on Windows spawn.
+    """
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(_PRELOAD)
+    return context
+
+
+def _prepare_worker() -> None:
+    """Runs first in every worker process."""
+    # Ctrl-C reaches the whole process group; only the server decides what it means.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.set_wakeup_fd(-1)
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        # A killed server cannot stop its workers: they watch it themselves.
+        threading.Thread(target=_exit_with, args=(parent,), daemon=True).start()
+
+
+def _exit_with(parent: "multiprocessing.process.BaseProcess") -> None:
+    parent.join()
+    os._exit(1)
+
+
+def _processes(executor: ProcessPoolExecutor) -> "list[multiprocessing.process.BaseProcess]":
+    # Public only from Python 3.14 on, as kill_workers().
+    return list((executor._processes or {}).values())  # noqa: SLF001
+
+
+def _stop(executor: ProcessPoolExecutor) -> None:
+    """Kill the workers and wait until they are gone: none writes to shared memory after."""
+    for process in _processes(executor):
+        with contextlib.suppress(ValueError):  # closed already
+            process.kill()
+    executor.shutdown(wait=True, cancel_futures=True)
+
+
+class ProcessPool:
+    """`processes` worker processes, started with the first call, replaced when one dies.
+
+    `deaths` counts the times a worker died.
+    """
+
+    def __init__(self, processes: int) -> None:
+        self.processes = processes
+        self.deaths = 0
+        self._context = start_context()
+        self._executor: ProcessPoolExecutor | None = None
+        self._alone = asyncio.Lock()
+        self._healing: dict[ProcessPoolExecutor, asyncio.Future[None]] = {}
+        self._closed = False
+
+    async def run(self, function: Callable[..., T], *args: object) -> T:
+        """The value of `function(*args)` in a worker process; raises what it raises.
+
+        Raises `WorkerDied` if the call keeps killing its worker and
+        `ServiceClosed` if the pool is closed meanwhile.
+        """
+        for _ in range(SHARED_DEATHS):
+            if self._executor is None:
+                self._executor = self._start(self.processes)
+            executor = self._executor
+            try:
+                return await self._submit(executor, function, args)
+            except BrokenExecutor:
+                if executor is self._executor:
+                    self._executor = None
+                    self.deaths += 1
+                await self._retire(executor)
+        return await self._run_alone(function, args)
+
+    async def _run_alone(self, function: Callable[..., T], args: tuple[object, ...]) -> T:
+        async with self._alone:
+            for _ in range(ALONE_DEATHS):
+                executor = self._start(1)
+                try:
+                    return await self._submit(executor, function, args)
+                except BrokenExecutor:
+                    self.deaths += 1
+                finally:
+                    await self._retire(executor)
+        raise WorkerDied(SHARED_DEATHS + ALONE_DEATHS)
+
+    def _start(self, processes: int) -> ProcessPoolExecutor:
+        if self._closed:
+            raise ServiceClosed
+        return ProcessPoolExecutor(processes, self._context, initializer=_prepare_worker)
+
+    async def _submit(
+        self, executor: ProcessPoolExecutor, function: Callable[..., T], args: tuple[object, ...]
+    ) -> T:
+        if self._closed:
+            raise ServiceClosed
+        try:
+            return await asyncio.get_running_loop().run_in_executor(executor, function, *args)
+        except BrokenExecutor:
+            if self._closed:
+                raise ServiceClosed from None
+            raise
+
+    def _retire(self, executor: ProcessPoolExecutor) -> "asyncio.Future[None]":
+        """End what is left of an executor, once, whoever asks; shielded from the asker's end."""
+        if executor not in self._healing:
+            loop = asyncio.get_running_loop()
+            stopping = loop.run_in_executor(None, _stop, executor)
+            self._healing[executor] = stopping
+            stopping.add_done_callback(lambda _: self._healing.pop(executor, None))
+        return asyncio.shield(self._healing[executor])
+
+    @property
+    def pids(self) -> list[int]:
+        """The process ids of the workers that are running."""
+        executor = self._executor
+        return [p.pid for p in _processes(executor) if p.pid] if executor else []
+
+    async def close(self) -> None:
+        """Kill the workers, whatever they do: their work is pure and can be done again."""
+        self._closed = True
+        executor, self._executor = self._executor, None
+        if executor is not None:
+            await self._retire(executor)
+        if self._healing:
+            await asyncio.wait(list(self._healing.values()))
+
+    def __repr__(self) -> str:
+        state = "closed" if self._closed else f"{self.processes} processes, {self.deaths} deaths"
+        return f"<ProcessPool {state}>"
+
+
+class ForeignExecutor:
+    """An embedder's executor as a `Runner`: used as it is, and never shut down.
+
+    Any `concurrent.futures.Executor` will do: threads, another pool, Dask's
+    `Client.get_executor(pure=False)`.
+    """
+
+    def __init__(self, executor: Executor) -> None:
+        self._executor = executor
+
+    async def run(self, function: Callable[..., T], *args: object) -> T:
+        """The value of `function(*args)`; raises what it raises, and `ExecutorLost`."""
+        loop = asyncio.get_running_loop()
+        call = loop.run_in_executor(self._executor, partial(function, *args))
+        try:
+            return await call
+        except asyncio.CancelledError:
+            # Dask cancels its futures when the scheduler is gone: that is no cancel of ours.
+            task = asyncio.current_task()
+            if call.cancelled() and task is not None and not task.cancelling():
+                raise ExecutorLost from None
+            raise
+
+    async def close(self) -> None:
+        """Nothing to do: the executor belongs to who made it."""
+
+    def __repr__(self) -> str:
+        return f"<ForeignExecutor {self._executor!r}>"

@@ -1,0 +1,142 @@
+"""The only code that runs in worker processes: pure functions of what they are given.
+
+A result of many bytes is written into the slot that the caller leased; if it
+does not fit, or there is none, it is returned inline and takes the pipe.
+Every function names its engine, so that any executor can run it without
+preparation: a process pool, threads, machines elsewhere.
+"""
+
+import time
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from primesvc.compute.arena import SlotRef, attach
+from primesvc.formats.decimal import encode_decimals, encoded_size
+from primesvc.formats.text import TextFormat
+from primesvc.sieve.engine import list_primes, load_engine, summarise
+from primesvc.sieve.packed import Packed, Summary, digit_cuts, pack
+from primesvc.sieve.range import Range
+
+
+class Payload(NamedTuple):
+    """The bytes of a result: `inline`, or the first `size` bytes of the caller's slot."""
+
+    size: int
+    inline: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class Sieved:
+    """What `sieve` found: a summary a piece, and the packed primes one after another.
+
+    `lengths` are the packed bytes a piece, empty if nothing was packed.
+    """
+
+    summaries: list[Summary]
+    lengths: list[int]
+    payload: Payload
+    seconds: float
+
+
+def _deliver(parts: list[bytes], slot: SlotRef | None) -> Payload:
+    size = sum(map(len, parts))
+    if slot is None or size > slot.size or size == 0:
+        return Payload(size, b"".join(parts))
+    try:
+        target = attach(slot)
+    except OSError:
+        return Payload(size, b"".join(parts))
+    at = 0
+    for part in parts:
+        target[at : at + len(part)] = part
+        at += len(part)
+    return Payload(size, None)
+
+
+def sieve(
+    engine_name: str, pieces: list[Range], with_primes: bool, slot: SlotRef | None = None
+) -> Sieved:
+    """Sieve neighbouring pieces of a grid; `with_primes` also packs what was found."""
+    began = time.perf_counter()
+    engine = load_engine(engine_name)
+    if not with_primes:
+        summaries = [summarise(engine, piece) for piece in pieces]
+        return Sieved(summaries, [], Payload(0, b""), time.perf_counter() - began)
+    summaries, packs = [], []
+    for run in _runs(pieces):
+        primes = list_primes(engine, Range(run[0].start, run[-1].end))
+        cuts = np.searchsorted(primes, np.array([piece.start for piece in run], np.uint64))
+        for piece, part in zip(run, np.split(primes, cuts[1:]), strict=True):
+            summaries.append(_summary(part, piece))
+            packs.append(pack(part))
+    payload = _deliver(packs, slot)
+    return Sieved(summaries, [len(p) for p in packs], payload, time.perf_counter() - began)
+
+
+_RUN_SPAN = 2**22
+"""Numbers sieved in one call: neighbouring cells share one set-up, and the primes
+of a run stay in the second-level cache."""
+
+
+def _runs(pieces: list[Range]) -> list[list[Range]]:
+    runs: list[list[Range]] = []
+    for piece in pieces:
+        if runs and piece.end - runs[-1][0].start < _RUN_SPAN:
+            runs[-1].append(piece)
+        else:
+            runs.append([piece])
+    return runs
+
+
+def _summary(primes: NDArray[np.uint64], piece: Range) -> Summary:
+    cuts = [part.start for part in digit_cuts(piece)]
+    bounds = [*np.searchsorted(primes, np.array(cuts, np.uint64)), len(primes)]
+    counts = np.diff(bounds)
+    digits = sum(int(n) * len(str(cut)) for n, cut in zip(counts, cuts, strict=True))
+    return Summary(len(primes), digits)
+
+
+class Window(NamedTuple):
+    """Which bytes of a rendered piece are wanted: [first, stop)."""
+
+    first: int
+    stop: int
+
+
+def render(
+    engine_name: str,
+    source: bytes | None,
+    range_: Range,
+    text: TextFormat,
+    window: Window | None = None,
+    slot: SlotRef | None = None,
+) -> Payload:
+    """The primes of the range as text, each with the separator behind it.
+
+    `source` are packed primes that hold those of the range; without it they
+    are sieved. Only the bytes in `window` are returned.
+    """
+    if source is None:
+        primes = list_primes(load_engine(engine_name), range_)
+    else:
+        packed = Packed(source)
+        primes = packed.primes()
+        low, high = np.searchsorted(primes, np.array([range_.start], np.uint64))[0], len(primes)
+        if len(primes) and int(primes[-1]) > range_.end:
+            high = int(np.searchsorted(primes, np.uint64(range_.end), side="right"))
+        primes = primes[low:high]
+    size = encoded_size(primes, len(text.separator))
+    if slot is not None and size <= slot.size and window is None:
+        try:
+            target = np.frombuffer(attach(slot), np.uint8)
+        except OSError:
+            slot = None
+        else:
+            return Payload(encode_decimals(primes, b"", text.separator, target), None)
+    buffer = np.empty(size, np.uint8)
+    encode_decimals(primes, b"", text.separator, buffer)
+    first, stop = window or (0, size)
+    return _deliver([buffer[first:stop].tobytes()], slot)

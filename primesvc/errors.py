@@ -1,0 +1,160 @@
+"""Every error primesvc raises on purpose, as one tree.
+
+    PrimesvcError
+    ├── InvalidParameter        (ValueError)    400  a request that cannot be read
+    ├── RangeNotAllowed         (ValueError)    422  a range outside a limit, which it names
+    ├── UnknownJob              (LookupError)   404  no job has this id
+    ├── JobNotFinished          (RuntimeError)  409  its result was asked for too early
+    ├── JobCancelled            (RuntimeError)  409  it will never have a result
+    ├── JobFailed               (RuntimeError)  500  it ended without a result, with a reason
+    ├── ServiceFull             (RuntimeError)  503  a limit of the service is reached for now
+    ├── ServiceClosed           (RuntimeError)  503  the service is stopping or not started
+    ├── WorkerDied              (RuntimeError)  500  a call keeps killing its worker process
+    ├── ExecutorLost            (RuntimeError)  500  an embedder's executor dropped a call
+    ├── EngineUnavailable       (RuntimeError)  500  the engine asked for cannot be loaded
+    ├── EngineFailed            (RuntimeError)  500  the engine reported an error
+    └── InvalidSetting          (ValueError)    500  a setting whose value cannot be used
+
+Each class carries the HTTP status and the problem type (RFC 9457) that the
+HTTP face answers with, so that one handler serves them all; nothing here
+knows of HTTP beyond that. Constructors take values and compose the message.
+"""
+
+from typing import ClassVar
+
+
+class PrimesvcError(Exception):
+    """The root of the tree: catch it to catch every error primesvc raises on purpose."""
+
+    status: ClassVar[int] = 500
+    """The HTTP status an error of this class is answered with."""
+
+    slug: ClassVar[str] = "internal"
+    """The last part of the problem type, `urn:primesvc:problem:<slug>`."""
+
+    title: ClassVar[str] = "Internal error"
+    """The problem's title: the same for every error of the class."""
+
+    retry_after_s: float | None = None
+    """Seconds after which the same request may succeed, where that is known."""
+
+
+class InvalidParameter(PrimesvcError, ValueError):
+    """A parameter is missing, or its value cannot be read."""
+
+    status, slug, title = 400, "invalid-parameter", "Invalid parameter"
+
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(f"{name}: {reason}")
+        self.name = name
+
+
+class RangeNotAllowed(PrimesvcError, ValueError):
+    """A range lies outside of what the engines or the settings allow."""
+
+    status, slug, title = 422, "range-not-allowed", "Range not allowed"
+
+    def __init__(self, reason: str, *, limit: int) -> None:
+        super().__init__(reason)
+        self.limit = limit
+
+
+class UnknownJob(PrimesvcError, LookupError):
+    """No job has this id: it was never submitted, or was forgotten since."""
+
+    status, slug, title = 404, "unknown-job", "Unknown job"
+
+    def __init__(self, job_id: str) -> None:
+        super().__init__(
+            f"no job has the id {job_id}; results are kept for a limited time, "
+            "so submit the range again to get its primes"
+        )
+
+
+class JobNotFinished(PrimesvcError, RuntimeError):
+    """The result of a job was asked for while the job is unfinished."""
+
+    status, slug, title = 409, "job-not-finished", "Job not finished"
+
+    def __init__(self, job_id: str) -> None:
+        super().__init__(f"the job {job_id} is not finished; wait for it first")
+
+
+class JobCancelled(PrimesvcError, RuntimeError):
+    """The job was cancelled, so it has no result."""
+
+    status, slug, title = 409, "job-cancelled", "Job cancelled"
+
+    def __init__(self, job_id: str) -> None:
+        super().__init__(f"the job {job_id} was cancelled; submit the range again to start it anew")
+
+
+class JobFailed(PrimesvcError, RuntimeError):
+    """The job ended without a result; `reason` says why."""
+
+    status, slug, title = 500, "job-failed", "Job failed"
+
+    def __init__(self, job_id: str, reason: str) -> None:
+        super().__init__(f"the job {job_id} failed: {reason}; submit the range again to retry")
+        self.reason = reason
+
+
+class ServiceFull(PrimesvcError, RuntimeError):
+    """A limit of the service is reached for now; the same request may succeed later."""
+
+    status, slug, title = 503, "service-full", "Service full"
+
+    def __init__(self, what: str, *, limit: int, retry_after_s: float) -> None:
+        super().__init__(f"{what}; the limit is {limit}, try again in {retry_after_s:g} s")
+        self.limit = limit
+        self.retry_after_s = retry_after_s
+
+
+class ServiceClosed(PrimesvcError, RuntimeError):
+    """The service is stopping, or was not started."""
+
+    status, slug, title = 503, "service-closed", "Service closed"
+
+    def __init__(self, what: str = "the service is stopping") -> None:
+        super().__init__(what)
+
+
+class WorkerDied(PrimesvcError, RuntimeError):
+    """A call kills the worker process that runs it, also when it runs alone."""
+
+    slug, title = "worker-died", "Worker died"
+
+    def __init__(self, deaths: int) -> None:
+        super().__init__(f"its worker process died {deaths} times, the last times running it alone")
+        self.deaths = deaths
+
+
+class ExecutorLost(PrimesvcError, RuntimeError):
+    """The executor that an embedder passed in dropped a call nobody had cancelled."""
+
+    slug, title = "executor-lost", "Executor lost"
+
+    def __init__(self) -> None:
+        super().__init__("the executor dropped the call; is its scheduler still there?")
+
+
+class EngineUnavailable(PrimesvcError, RuntimeError):
+    """The engine that was asked for cannot be loaded on this machine."""
+
+    slug, title = "engine-unavailable", "Engine unavailable"
+
+
+class EngineFailed(PrimesvcError, RuntimeError):
+    """The engine reported an error for a call that should have succeeded."""
+
+    slug, title = "engine-failed", "Engine failed"
+
+
+class InvalidSetting(PrimesvcError, ValueError):
+    """A setting has a value that cannot be used."""
+
+    slug, title = "invalid-setting", "Invalid setting"
+
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(f"{name}: {reason}")
+        self.name = name

@@ -1,0 +1,1 @@
+"""How primes are written: formats as data, and the encoder that workers run."""

@@ -1,0 +1,176 @@
+"""A job: one range, what is known of it so far, and how it ended.
+
+    queued ──> running ──> succeeded
+       │          ├──────> failed
+       └──────────┴──────> cancelled
+
+`queued`: no piece of it was looked at yet. `running`: pieces are being
+collected. The other three are final. All transitions are methods of `Job`.
+"""
+
+import asyncio
+import builtins
+import time
+import uuid
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from primesvc.errors import JobCancelled, JobFailed, JobNotFinished
+from primesvc.sieve.grid import Grid
+from primesvc.sieve.packed import Summary
+from primesvc.sieve.range import Range
+
+NAMESPACE: Final = uuid.uuid5(uuid.NAMESPACE_URL, "urn:primesvc:job")
+"""What ids are derived from; another value would change the id of every range."""
+
+
+def job_id(range_: Range) -> str:
+    """The id of the job for a range: the same after a restart and on every replica."""
+    return str(uuid.uuid5(NAMESPACE, f"primes:{range_.start}:{range_.end}"))
+
+
+class State(StrEnum):
+    """Where a job stands."""
+
+    QUEUED = "queued"  # accepted, nothing of it looked at yet
+    RUNNING = "running"  # its pieces are being collected
+    SUCCEEDED = "succeeded"  # every piece is summarised, the result can be read
+    FAILED = "failed"  # a piece could not be sieved; `error` says why
+    CANCELLED = "cancelled"  # somebody stopped it, or the service did
+
+    @property
+    def final(self) -> bool:
+        """Whether a job in this state stays in it."""
+        return self in _FINAL
+
+
+_FINAL: Final = frozenset({State.SUCCEEDED, State.FAILED, State.CANCELLED})
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Which pieces a job collects: those of `grid` with `indices`, trimmed to `range`."""
+
+    range: Range
+    grid: Grid
+    indices: "builtins.range"
+    keep: bool
+    """Whether its primes fit the cache and are packed on the way."""
+
+    def piece(self, index: int) -> Range:
+        """The part of the job's range that lies in the piece."""
+        return self.range.clip(self.grid.piece(index))
+
+    def trims(self, index: int) -> bool:
+        """Whether the piece reaches beyond the job's range."""
+        return not self.range.covers(self.grid.piece(index))
+
+
+class Job:
+    """One range and what is known of its primes. Made by the `JobTable` only."""
+
+    __slots__ = (
+        "_done", "_summaries", "created_s", "done_numbers", "error", "finished_s", "id",
+        "plan", "range", "rendered", "started_s", "state",
+    )  # fmt: skip
+
+    def __init__(self, range_: Range, plan: Plan) -> None:
+        self.id = job_id(range_)
+        self.range = range_
+        self.plan = plan
+        self.state = State.QUEUED
+        self.error: Exception | None = None
+        self.created_s = time.time()
+        """Unix time; as are `started_s` and `finished_s`, None until then."""
+        self.started_s: float | None = None
+        self.finished_s: float | None = None
+        self.done_numbers = 0
+        """How many numbers of the range lie in pieces that are summarised."""
+        self.rendered: dict[str, bytes] = {}
+        """Whole bodies of small results, by the name of the format."""
+        self._summaries = np.zeros((len(plan.indices), 2), np.uint32)
+        self._done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def start(self) -> None:
+        """From queued to running."""
+        self.state = State.RUNNING
+        self.started_s = time.time()
+
+    def record(self, index: int, summary: Summary) -> None:
+        """Note the summary of the part of the range in one piece; once a piece."""
+        self._summaries[index - self.plan.indices.start] = summary.count, summary.digits
+        self.done_numbers += self.plan.piece(index).span
+
+    def succeed(self) -> None:
+        """From running to succeeded."""
+        self._finish(State.SUCCEEDED)
+
+    def fail(self, error: Exception) -> None:
+        """From queued or running to failed."""
+        self.error = error
+        self._finish(State.FAILED)
+
+    def cancel(self) -> None:
+        """From queued or running to cancelled; nothing if the job is finished."""
+        if not self.state.final:
+            self._finish(State.CANCELLED)
+
+    def _finish(self, state: State) -> None:
+        self.state = state
+        self.finished_s = time.time()
+        if not self._done.done():
+            self._done.set_result(None)
+
+    @property
+    def progress(self) -> float:
+        """The share of the range's numbers in pieces that are summarised, 0 to 1, exact."""
+        return self.done_numbers / self.range.span
+
+    @property
+    def count(self) -> int:
+        """How many primes were found so far; of the whole range once it succeeded."""
+        return int(self._summaries[:, 0].sum(dtype=np.uint64))
+
+    @property
+    def summary(self) -> Summary:
+        """The summary of the whole range. Raises as `check` does."""
+        self.check()
+        count, digits = self._summaries.sum(axis=0, dtype=np.uint64).tolist()
+        return Summary(count, digits)
+
+    @property
+    def summaries(self) -> NDArray[np.uint32]:
+        """Count and digits a piece, shape (pieces, 2), trimmed to the range. Raises as `check`."""
+        self.check()
+        return self._summaries
+
+    @property
+    def size_bytes(self) -> int:
+        """About how much memory the job takes in the table."""
+        return 2048 + self._summaries.nbytes
+
+    def check(self) -> None:
+        """Return if the job succeeded.
+
+        Raises `JobNotFinished`, `JobCancelled` or `JobFailed` otherwise.
+        """
+        if self.state is State.SUCCEEDED:
+            return
+        if self.state is State.FAILED:
+            raise JobFailed(self.id, str(self.error)) from self.error
+        if self.state is State.CANCELLED:
+            raise JobCancelled(self.id)
+        raise JobNotFinished(self.id)
+
+    async def wait(self) -> "Job":
+        """Wait until the job is finished, and return it. Raises as `check` does."""
+        await asyncio.wait([self._done])
+        self.check()
+        return self
+
+    def __repr__(self) -> str:
+        return f"<Job {self.range} {self.state} {self.progress:.0%}>"

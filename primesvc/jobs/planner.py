@@ -1,0 +1,41 @@
+"""Decides how a range is collected: on which grid, and whether its primes are kept."""
+
+from typing import Final
+
+from primesvc.jobs.job import Plan
+from primesvc.sieve.cost import expected_primes
+from primesvc.sieve.engine import Engine, listing_s
+from primesvc.sieve.grid import CELLS, SEGMENTS, Grid
+from primesvc.sieve.range import Range
+from primesvc.store.segments import SegmentStore
+
+MAX_CELLS: Final = 64
+"""Cells of a plan at the most: beyond, whole segments are worth their price."""
+
+KEEP_SHARE: Final = 0.5
+"""Share of the cache that the primes of one job may take: they are kept on the
+way if they fit, and a larger job leaves what others have there alone."""
+
+_BYTES_PER_PRIME: Final = 1.1
+"""Packed, with the headers; two bytes a prime only where gaps exceed 510."""
+
+
+async def make_plan(
+    range_: Range, store: SegmentStore, engine: Engine, *, cache_bytes: int
+) -> Plan:
+    """The plan for a range: cells for a narrow one, unless its segments are at hand."""
+    segments = SEGMENTS.cover(range_)
+    cells = CELLS.cover(range_)
+    if len(cells) <= MAX_CELLS and (
+        _cost_s(engine, CELLS, cells) < _cost_s(engine, SEGMENTS, segments)
+    ):
+        for index in segments:
+            if not await store.holds(SEGMENTS.piece(index)):
+                return Plan(range_, CELLS, cells, keep=True)
+    keep = expected_primes(range_) * _BYTES_PER_PRIME <= cache_bytes * KEEP_SHARE
+    return Plan(range_, SEGMENTS, segments, keep=keep)
+
+
+def _cost_s(engine: Engine, grid: Grid, indices: range) -> float:
+    """Seconds to sieve the pieces in one go."""
+    return listing_s(engine, Range(grid.piece(indices[0]).start, grid.piece(indices[-1]).end))

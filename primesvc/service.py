@@ -1,0 +1,267 @@
+"""PrimeService: everything primesvc does, without HTTP."""
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator
+from concurrent.futures import Executor
+from contextlib import AsyncExitStack, aclosing
+from functools import partial
+from types import TracebackType
+from typing import Final, Self
+
+import numpy as np
+from aiocache.base import BaseCache
+from numpy.typing import NDArray
+
+from primesvc.compute.arena import Arena
+from primesvc.compute.cpus import usable_cpus
+from primesvc.compute.dispatcher import Dispatcher
+from primesvc.compute.pool import ForeignExecutor, ProcessPool, Runner
+from primesvc.errors import PrimesvcError, RangeNotAllowed, ServiceClosed
+from primesvc.formats.decimal import encode_decimals, encoded_size
+from primesvc.formats.text import TextFormat
+from primesvc.jobs.job import Job
+from primesvc.jobs.planner import make_plan
+from primesvc.jobs.runner import run_job
+from primesvc.jobs.table import JobTable
+from primesvc.results.layout import Layout
+from primesvc.results.reader import ByteReader, Source, read_arrays
+from primesvc.settings import Settings
+from primesvc.sieve.engine import Engine, load_engine
+from primesvc.sieve.range import Range
+from primesvc.store.lru import LRUCache
+from primesvc.store.segments import SegmentStore
+from primesvc.store.summaries import SummaryTable
+
+log = logging.getLogger(__name__)
+
+SLOT_BYTES: Final = 4 * 2**20
+"""Bytes of one shared slot, and the most a call returns: the text of a segment
+of 2^22 numbers, 2.6 MB, fits, and a handful of them stays in the third-level cache."""
+
+SUMMARY_BYTES: Final = 16 * 2**20
+"""Memory for the summaries of pieces: two million, which is 10^14 numbers wide
+above 2^36."""
+
+SMALL_BYTES: Final = 16 * 2**10
+"""Bodies up to here are made on the event loop and kept with their job: 2,000
+primes take 20 µs, a fraction of the round trip to a worker."""
+
+
+class PrimeService:
+    """Sieves ranges on all cores and hands out their primes; enter it with `async with`.
+
+    `executor` is any `concurrent.futures.Executor` to use instead of a pool of
+    processes of our own, `cache` any aiocache backend to use instead of the
+    byte-bounded one in memory; both stay open when the service closes.
+    """
+
+    def __init__(
+        self,
+        settings: Settings | None = None,
+        *,
+        executor: Executor | None = None,
+        cache: BaseCache | None = None,
+    ) -> None:
+        self.settings = settings or Settings()
+        self.workers = self.settings.workers or usable_cpus()
+        """How many processors it sieves on."""
+        self.engine: Engine
+        self.store: SegmentStore
+        self.jobs: JobTable
+        self.dispatcher: Dispatcher
+        self.pool: ProcessPool | None = None
+        """The worker processes; None with an embedder's executor."""
+        self._executor = executor
+        self._cache = cache
+        self._source: Source
+        self._running: dict[str, asyncio.Task[None]] = {}
+        self._exit: AsyncExitStack | None = None
+
+    async def __aenter__(self) -> Self:
+        async with AsyncExitStack() as stack:
+            self.engine = await asyncio.to_thread(load_engine, self.settings.engine)
+            arena = self._open_arena(stack)
+            runner = await self._open_runner(stack)
+            self.dispatcher = Dispatcher(runner, parallel=self.workers, arena=arena)
+            cache = self._cache
+            if cache is None:
+                cache = LRUCache(max_bytes=self.settings.cache_bytes)
+                stack.push_async_callback(cache.close)
+            self.store = SegmentStore(
+                cache,
+                SummaryTable(max_bytes=SUMMARY_BYTES),
+                self.engine,
+                chunk_bytes=SLOT_BYTES * 7 // 8,
+            )
+            self.jobs = JobTable(
+                max_jobs=self.settings.max_jobs,
+                max_bytes=self.settings.max_job_bytes,
+                ttl_s=self.settings.job_ttl_s,
+            )
+            self._source = Source(
+                self.store, self.engine, ahead=self.workers + 2, call_bytes=SLOT_BYTES
+            )
+            stack.push_async_callback(self._stop, runner)
+            self._exit = stack.pop_all()
+        return self
+
+    def _open_arena(self, stack: AsyncExitStack) -> Arena | None:
+        if self._executor is not None:
+            return None  # its workers may be on another machine
+        arena = Arena(slots=4 * (self.workers + 2), slot_bytes=SLOT_BYTES)
+        stack.callback(arena.close)
+        return arena
+
+    async def _open_runner(self, stack: AsyncExitStack) -> Runner:
+        if self._executor is not None:
+            return ForeignExecutor(self._executor)
+        # One more than the processors: see dispatcher.EXPRESS_S.
+        self.pool = ProcessPool(self.workers + 1)
+        stack.push_async_callback(self.pool.close)
+        return self.pool
+
+    async def _stop(self, runner: Runner) -> None:
+        for task in self._running.values():
+            task.cancel()
+        if self._running:
+            await asyncio.wait(list(self._running.values()))
+        # The calls under way end with their workers.
+        await runner.close()
+        await self.dispatcher.close()
+        await self.store.close()
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Cancel what runs, stop the workers; may be called again. Bounded in time."""
+        stack, self._exit = self._exit, None
+        if stack is not None:
+            await stack.aclose()
+
+    @property
+    def closed(self) -> bool:
+        """Whether the service is not (or no longer) entered."""
+        return self._exit is None
+
+    def find(self, range_: Range) -> Job | None:
+        """The job for the range, if there is one that has a result or will have."""
+        return self.jobs.find(range_)
+
+    async def submit(self, range_: Range) -> Job:
+        """The job for a range: the one there is, or a new one that starts at once.
+
+        Raises `RangeNotAllowed` beyond `max_span`, `ServiceFull`, `ServiceClosed`.
+        """
+        if self.closed:
+            raise ServiceClosed
+        limit = self.settings.max_span
+        if range_.span > limit:
+            raise RangeNotAllowed(
+                f"the range {range_} holds {range_.span} numbers, the limit is {limit}; "
+                "ask for parts of it, or raise max_span",
+                limit=limit,
+            )
+        job = self.jobs.find(range_)
+        if job is None:
+            plan = await make_plan(
+                range_, self.store, self.engine, cache_bytes=self.settings.cache_bytes
+            )
+            # Another request for it may have come meanwhile.
+            job = self.jobs.find(range_)
+            if self.closed:
+                raise ServiceClosed
+        if job is None:
+            job = Job(range_, plan)
+            self.jobs.add(job)
+            task = asyncio.create_task(self._run(job), name=f"job {range_}")
+            self._running[job.id] = task
+            task.add_done_callback(partial(self._ended, job))
+        return job
+
+    async def _run(self, job: Job) -> None:
+        job.start()
+        flow = self.dispatcher.flow(str(job.range))
+        try:
+            await run_job(job, self.store, flow, ahead=self.workers + 2)
+        except PrimesvcError as error:
+            job.fail(error)
+        except Exception as error:
+            log.exception("the job %s failed", job.range)
+            job.fail(error)
+        else:
+            job.succeed()
+
+    def _ended(self, job: Job, task: asyncio.Task[None]) -> None:
+        job.cancel()  # nothing if it is finished: only a cancelled task left it unfinished
+        if self._running.get(job.id) is task:
+            del self._running[job.id]
+        self.jobs.finished(job)
+
+    def job(self, job_id: str) -> Job:
+        """The job with this id. Raises `UnknownJob`."""
+        return self.jobs.get(job_id)
+
+    def cancel(self, job: Job) -> None:
+        """Stop a job; what it shares with others goes on. Nothing if it is finished.
+
+        Chunks that no worker has begun are dropped, those begun end within
+        a chunk's time.
+        """
+        job.cancel()
+        task = self._running.get(job.id)
+        if task is not None and job.state.final:
+            task.cancel()
+
+    async def count(self, range_: Range) -> int:
+        """How many primes the range holds. Raises as `submit` and `Job.check` do."""
+        job = await self.submit(range_)
+        await job.wait()
+        return job.summary.count
+
+    async def primes(self, job: Job) -> AsyncGenerator[NDArray[np.uint64], None]:
+        """The primes of a succeeded job, ascending, as uint64 arrays of up to 2^16 each.
+
+        Constant memory whatever the range. Raises as `Job.check` does.
+        """
+        job.check()
+        flow = self.dispatcher.flow(f"primes {job.range}")
+        async with aclosing(read_arrays(self._source, job.plan, flow)) as arrays:
+            async for array in arrays:
+                yield array
+
+    def layout(self, job: Job, text: TextFormat) -> Layout:
+        """Where every byte of the result stands. Raises as `Job.check` does."""
+        return Layout(job, text)
+
+    def read(
+        self, job: Job, layout: Layout, first: int, stop: int, *, gentle: bool = False
+    ) -> AsyncGenerator[memoryview, None]:
+        """The bytes [first, stop) of the result; see `results.reader.ByteReader`."""
+        flow = self.dispatcher.flow(f"read {job.range}")
+        return ByteReader(self._source, job, layout, flow, (first, stop), gentle=gentle).views()
+
+    async def small_body(self, job: Job, text: TextFormat) -> bytes | None:
+        """The whole text if it is small, else None. Kept with the job. Raises as `Job.check`."""
+        body = job.rendered.get(text.name)
+        if body is None and text.total_bytes(job.summary) <= SMALL_BYTES:
+            parts = [text.prefix]
+            async for array in self.primes(job):
+                buffer = np.empty(encoded_size(array, len(text.separator)), np.uint8)
+                encode_decimals(array, b"", text.separator, buffer)
+                parts.append(buffer.tobytes())
+            if len(parts) > 1:
+                parts[-1] = parts[-1].removesuffix(text.separator)
+            body = job.rendered[text.name] = b"".join([*parts, text.suffix])
+        return body
+
+    def __repr__(self) -> str:
+        if self.closed:
+            return "<PrimeService closed>"
+        return f"<PrimeService {self.engine.name}, {self.workers} workers, {len(self.jobs)} jobs>"

@@ -1,0 +1,156 @@
+"""Every setting, once: name, default, unit, help, and how its text is read.
+
+The flags of the command line, the `PRIMESVC_*` variables and the README's
+table all come from the fields of `Settings`.
+"""
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, Final
+
+from primesvc.errors import InvalidSetting
+from primesvc.sieve.engine import ENGINE_CHOICES
+
+_UNITS: Final = {"k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
+
+
+def _whole(text: str) -> int:
+    return int(text.strip())
+
+
+def _big(text: str) -> int:
+    """A whole number, also in powers: `10**13`, `10^13`, `1e13`."""
+    text = text.strip().lower().replace("**", "^")
+    for mark, base in (("^", None), ("e", 10)):
+        if mark in text:
+            left, right = text.split(mark)
+            power = int(right)
+            if not 0 <= power <= 64:
+                raise ValueError(text)
+            number = int(left)
+            return int(number**power if base is None else number * base**power)
+    return int(text)
+
+
+def _bytes(text: str) -> int:
+    """A size in bytes, also with a unit: `256M`, `256MiB`, `1g`."""
+    text = text.strip().lower().removesuffix("b").removesuffix("i")
+    unit = _UNITS.get(text[-1:], 1)
+    return int(float(text[:-1]) * unit) if unit > 1 else int(text)
+
+
+def _seconds(text: str) -> float:
+    return float(text.strip())
+
+
+def _switch(text: str) -> bool:
+    value = text.strip().lower()
+    if value in ("1", "true", "yes", "on"):
+        return True
+    if value in ("", "0", "false", "no", "off"):
+        return False
+    raise ValueError(text)
+
+
+def _setting(
+    default: Any,
+    read: Callable[[str], Any],
+    unit: str,
+    help_: str,
+    *,
+    least: float | None = None,
+    most: float | None = None,
+    choices: tuple[str, ...] | None = None,
+) -> Any:
+    metadata = {
+        "read": read, "unit": unit, "help": help_, "least": least, "most": most,
+        "choices": choices,
+    }  # fmt: skip
+    return field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """All settings of a service, with their defaults; immutable, checked when made.
+
+    Raises `InvalidSetting` for a value out of its bounds.
+    """
+
+    host: str = _setting("127.0.0.1", str, "address", "address to listen on")
+    port: int = _setting(8080, _whole, "port", "port to listen on; 0 picks a free one",
+                         least=0, most=65535)  # fmt: skip
+    workers: int = _setting(
+        0, _whole, "processes",
+        "processors to sieve on; 0 takes all this process may use",
+        least=0, most=1024,
+    )  # fmt: skip
+    cache_bytes: int = _setting(
+        256 * 2**20, _bytes, "bytes",
+        "memory for primes that are kept, evicted least recently used first",
+        least=2**20,
+    )  # fmt: skip
+    engine: str = _setting(
+        "auto", str, "name", "what sieves; auto takes the fastest there is", choices=ENGINE_CHOICES
+    )
+    max_span: int = _setting(
+        10**13, _big, "numbers", "longest range that is accepted", least=1, most=2**64
+    )
+    max_jobs: int = _setting(
+        4096, _whole, "jobs", "jobs that are known at a time; the oldest finished go first",
+        least=1,
+    )  # fmt: skip
+    max_job_bytes: int = _setting(
+        64 * 2**20, _bytes, "bytes", "memory for what is known of jobs", least=2**20
+    )
+    job_ttl_s: float = _setting(
+        3600.0, _seconds, "seconds", "how long a finished job is known", least=0
+    )
+    stall_timeout_s: float = _setting(
+        30.0, _seconds, "seconds", "how long a client may take nothing of its result", least=0.1
+    )
+    drain_s: float = _setting(
+        10.0, _seconds, "seconds", "how long a stop waits for answers under way", least=0
+    )
+    access_log: bool = _setting(False, _switch, "", "log every request")
+
+    def __post_init__(self) -> None:
+        for item in fields(self):
+            value = getattr(self, item.name)
+            least, most = item.metadata["least"], item.metadata["most"]
+            choices = item.metadata["choices"]
+            if choices is not None and value not in choices:
+                raise InvalidSetting(item.name, f"{value!r} is none of {', '.join(choices)}")
+            if least is not None and not value >= least:
+                raise InvalidSetting(item.name, f"{value} is below the least, {least}")
+            if most is not None and not value <= most:
+                raise InvalidSetting(item.name, f"{value} is above the most, {most}")
+
+    @classmethod
+    def read(
+        cls, flags: Mapping[str, str | bool | None], environ: Mapping[str, str] | None = None
+    ) -> "Settings":
+        """Settings from the text of flags, then `PRIMESVC_*` variables, then the defaults.
+
+        Raises `InvalidSetting`, naming the flag or the variable.
+        """
+        environ = os.environ if environ is None else environ
+        values: dict[str, Any] = {}
+        for item in fields(cls):
+            variable = f"PRIMESVC_{item.name.upper()}"
+            text = flags.get(item.name)
+            source = f"--{item.name.replace('_', '-')}"
+            if text is None:
+                text, source = environ.get(variable), variable
+            if text is None:
+                continue
+            if isinstance(text, bool):
+                values[item.name] = text
+                continue
+            try:
+                values[item.name] = item.metadata["read"](text)
+            except (ValueError, OverflowError):
+                unit = item.metadata["unit"]
+                wanted = f"a number of {unit}" if unit else "one of yes, no"
+                raise InvalidSetting(source, f"{text!r} is not {wanted}") from None
+        return cls(**values)

@@ -1,0 +1,100 @@
+"""What an engine is, which ones there are, and how one is chosen."""
+
+from collections.abc import Callable
+from functools import cache
+from typing import Final, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from primesvc.errors import EngineUnavailable, InvalidSetting
+from primesvc.sieve.cost import TESTING, CostModel
+from primesvc.sieve.narrow import primes_by_testing
+from primesvc.sieve.packed import Summary, digit_cuts
+from primesvc.sieve.range import Range
+
+
+class Engine(Protocol):
+    """Finds the primes of closed ranges on [0, 2^64 - 1], exactly, on one thread."""
+
+    name: str
+    """How settings and users call it."""
+
+    version: str
+    """The version of the library that does the work."""
+
+    cost: CostModel
+    """What `count` costs on this engine."""
+
+    def primes(self, start: int, end: int) -> NDArray[np.uint64]:
+        """The primes of the closed range [start, end], ascending, shape (n,)."""
+
+    def count(self, start: int, end: int) -> int:
+        """How many primes the closed range [start, end] holds."""
+
+
+def list_primes(engine: Engine, range_: Range) -> NDArray[np.uint64]:
+    """The primes of the range, by the engine or by testing its numbers, whichever is cheaper."""
+    if TESTING.seconds(range_, pack=False) < engine.cost.seconds(range_, pack=False):
+        return primes_by_testing(range_.start, range_.end)
+    return engine.primes(range_.start, range_.end)
+
+
+def summarise(engine: Engine, range_: Range) -> Summary:
+    """Count the primes of the range and their digits, without listing them where possible."""
+    count = digits = 0
+    for part in digit_cuts(range_):
+        if TESTING.seconds(part, pack=False) < engine.cost.seconds(part, pack=False):
+            found = len(primes_by_testing(part.start, part.end))
+        else:
+            found = engine.count(part.start, part.end)
+        count += found
+        digits += found * len(str(part.start))
+    return Summary(count, digits)
+
+
+def listing_s(engine: Engine, range_: Range) -> float:
+    """About how many seconds it takes to list and pack the primes of the range."""
+    return min(engine.cost.seconds(range_, pack=True), TESTING.seconds(range_, pack=True))
+
+
+def counting_s(engine: Engine, range_: Range) -> float:
+    """About how many seconds it takes to count the primes of the range."""
+    return min(engine.cost.seconds(range_, pack=False), TESTING.seconds(range_, pack=False))
+
+
+def _primesieve() -> Engine:
+    from primesvc.sieve.primesieve_engine import PrimesieveEngine
+
+    return PrimesieveEngine()
+
+
+def _numpy() -> Engine:
+    from primesvc.sieve.numpy_engine import NumpyEngine
+
+    return NumpyEngine()
+
+
+# Imported on demand: the first needs a library that not every platform has.
+_ENGINES: Final[dict[str, Callable[[], Engine]]] = {"primesieve": _primesieve, "numpy": _numpy}
+
+ENGINE_CHOICES: Final = ("auto", *_ENGINES)
+"""What the engine setting may be; `auto` takes the first one that loads."""
+
+
+@cache
+def load_engine(choice: str) -> Engine:
+    """The engine of this name, or with `auto` the fastest that loads; one a process.
+
+    Raises `EngineUnavailable` if it cannot be loaded here and `InvalidSetting`
+    for a name that is no engine's.
+    """
+    if choice == "auto":
+        for name in _ENGINES:
+            try:
+                return load_engine(name)
+            except EngineUnavailable:
+                continue
+    if choice not in _ENGINES:
+        raise InvalidSetting("engine", f"{choice!r} is none of {', '.join(ENGINE_CHOICES)}")
+    return _ENGINES[choice]()

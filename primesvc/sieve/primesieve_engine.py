@@ -1,0 +1,117 @@
+"""libprimesieve through ctypes: the fastest sieve there is.
+
+https://github.com/kimwalisch/primesieve, C API in `primesieve.h`. Found in
+the wheel `passagemath-primesieve-primecount`, whose file names carry a hash
+that changes by release, or else installed in the system. Only the library is
+loaded, never the wheel's Python modules: those install signal handlers.
+"""
+
+import ctypes
+import ctypes.util
+import errno
+from collections.abc import Iterator
+from importlib import metadata
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from primesvc.errors import EngineFailed, EngineUnavailable
+from primesvc.sieve.cost import PRIMESIEVE
+
+_WHEEL: Final = "passagemath-primesieve-primecount"
+_UINT64_PRIMES: Final = 13  # primesieve.h: enum { ..., UINT64_PRIMES = 13 }
+_COUNT_ERROR: Final = 2**64 - 1  # primesieve.h: PRIMESIEVE_ERROR
+
+
+def _candidates() -> Iterator[str]:
+    try:
+        files = metadata.files(_WHEEL) or []
+    except metadata.PackageNotFoundError:
+        files = []
+    for file in files:
+        if file.name.startswith("libprimesieve") and (
+            ".so" in file.name or file.name.endswith(".dylib")
+        ):
+            yield str(file.locate())
+    system = ctypes.util.find_library("primesieve")
+    if system:
+        yield system
+
+
+def _load() -> ctypes.CDLL:
+    reasons = []
+    for path in _candidates():
+        try:
+            library = ctypes.CDLL(path, use_errno=True)
+        except OSError as error:
+            reasons.append(str(error))
+            continue
+        library.primesieve_generate_primes.restype = ctypes.c_void_p
+        library.primesieve_generate_primes.argtypes = [
+            ctypes.c_uint64,
+            ctypes.c_uint64,
+            ctypes.POINTER(ctypes.c_size_t),
+            ctypes.c_int,
+        ]
+        library.primesieve_count_primes.restype = ctypes.c_uint64
+        library.primesieve_count_primes.argtypes = [ctypes.c_uint64, ctypes.c_uint64]
+        library.primesieve_free.restype = None
+        library.primesieve_free.argtypes = [ctypes.c_void_p]
+        library.primesieve_set_num_threads.restype = None
+        library.primesieve_set_num_threads.argtypes = [ctypes.c_int]
+        library.primesieve_version.restype = ctypes.c_char_p
+        library.primesieve_version.argtypes = []
+        return library
+    why = "; ".join(reasons) or f"neither the package {_WHEEL} nor a system library is installed"
+    raise EngineUnavailable(f"libprimesieve cannot be loaded: {why}")
+
+
+class PrimesieveEngine:
+    """The engine on libprimesieve, one thread a call; ctypes releases the GIL meanwhile.
+
+    Raises `EngineUnavailable` where the library cannot be loaded.
+    """
+
+    name = "primesieve"
+    cost = PRIMESIEVE
+
+    def __init__(self) -> None:
+        self._library = _load()
+        # The pool of worker processes is the parallelism; the setting is process-wide.
+        self._library.primesieve_set_num_threads(1)
+        self.version: str = self._library.primesieve_version().decode()
+
+    def primes(self, start: int, end: int) -> NDArray[np.uint64]:
+        """The primes of the closed range [start, end], ascending, shape (n,).
+
+        Ask for pieces of a few million numbers: 10^9 at once takes 1.0 s on one
+        core of a 2-core AMD EPYC (Zen 4) VM, most of it page faults, in pieces
+        of 2^22 0.26 s.
+        """
+        size = ctypes.c_size_t()
+        ctypes.set_errno(0)
+        address = self._library.primesieve_generate_primes(
+            start, end, ctypes.byref(size), _UINT64_PRIMES
+        )
+        # NULL is also the answer for a range without primes; errno tells them apart.
+        if ctypes.get_errno() == errno.EDOM:
+            raise EngineFailed(f"libprimesieve could not list the primes of {start}..{end}")
+        if not address:
+            return np.empty(0, np.uint64)
+        try:
+            source = memoryview((ctypes.c_uint64 * size.value).from_address(address))
+            return np.frombuffer(source, np.uint64).copy()
+        finally:
+            self._library.primesieve_free(address)
+
+    def count(self, start: int, end: int) -> int:
+        """How many primes the closed range [start, end] holds."""
+        ctypes.set_errno(0)
+        found: int = self._library.primesieve_count_primes(start, end)
+        if found == _COUNT_ERROR or ctypes.get_errno() == errno.EDOM:
+            raise EngineFailed(f"libprimesieve could not count the primes of {start}..{end}")
+        return found
+
+    def __repr__(self) -> str:
+        return f"<PrimesieveEngine {self.version}>"

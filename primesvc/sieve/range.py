@@ -1,0 +1,54 @@
+"""Closed ranges of whole numbers, the unit in which everything here is asked for."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from primesvc.errors import RangeNotAllowed
+
+MAX_NUMBER: Final = 2**64 - 1
+"""The largest number of any range: the limit of the field's engines."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Range:
+    """The closed range [start, end] with 0 <= start <= end <= 2^64 - 1.
+
+    Raises `RangeNotAllowed` for anything else, and `TypeError` for numbers
+    that are not `int`.
+    """
+
+    start: int
+    end: int
+
+    def __post_init__(self) -> None:
+        for number in (self.start, self.end):
+            if type(number) is not int:
+                raise TypeError(f"a range has int ends, not {type(number).__name__}")
+        if self.start < 0:
+            raise RangeNotAllowed(f"a range starts at 0 or above, not at {self.start}", limit=0)
+        if self.end > MAX_NUMBER:
+            raise RangeNotAllowed(
+                f"a range ends at 2^64 - 1 = {MAX_NUMBER} at the most, not at {self.end}",
+                limit=MAX_NUMBER,
+            )
+        if self.end < self.start:
+            raise RangeNotAllowed(
+                f"a range ends at or after its start, {self.start}, not at {self.end}",
+                limit=self.start,
+            )
+
+    @property
+    def span(self) -> int:
+        """How many whole numbers the range holds, both ends included."""
+        return self.end - self.start + 1
+
+    def covers(self, other: "Range") -> bool:
+        """Whether every number of `other` lies in this range."""
+        return self.start <= other.start and other.end <= self.end
+
+    def clip(self, other: "Range") -> "Range":
+        """The part of this range that lies in `other`; they must overlap."""
+        return Range(max(self.start, other.start), min(self.end, other.end))
+
+    def __str__(self) -> str:
+        return f"{self.start}..{self.end}"

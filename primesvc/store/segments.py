@@ -1,0 +1,262 @@
+"""Where pieces of the number line come from: the cache, a worker at work on them, or a new call.
+
+The rules:
+
+- A piece is sieved by one call at a time: whoever else wants it waits for
+  that call (single flight). Only somebody who wants its primes does not wait
+  for a call that merely counts them.
+- A flight that nobody waits for any more is dropped if no worker has begun
+  it. One that has begun ends, and what it found is kept.
+- What was found goes to the cache and to the table of summaries, and from
+  there may be evicted at any time: primes are a pure function, so that costs
+  time and never a result.
+"""
+
+import asyncio
+import logging
+from dataclasses import dataclass
+from typing import Final
+
+from aiocache.base import BaseCache
+
+from primesvc.compute.dispatcher import Call, Delivery, Flow
+from primesvc.compute.worker import Sieved, sieve
+from primesvc.sieve.cost import expected_primes
+from primesvc.sieve.engine import Engine, counting_s, listing_s
+from primesvc.sieve.grid import Grid
+from primesvc.sieve.packed import Packed, Summary
+from primesvc.sieve.range import Range
+from primesvc.store.summaries import SummaryTable
+
+log = logging.getLogger(__name__)
+
+CHUNK_S: Final = 0.05
+"""Estimated seconds of work a chunk: every job makes progress, a cancel takes
+effect and a worker comes free in about this time, and a round trip of 0.5 ms
+is 1 % of it."""
+
+CHUNK_PIECES: Final = 256
+"""Pieces a chunk at the most: cells are so cheap that 50 ms of them would be thousands."""
+
+
+@dataclass(slots=True)
+class StoreStats:
+    """What the store did so far, in pieces of a grid."""
+
+    hits: int = 0
+    """Wanted and found in the cache or the table of summaries."""
+    joined: int = 0
+    """Wanted while a call for them was under way."""
+    sieved: int = 0
+    """Computed by a worker for a job or a reader."""
+    damaged: int = 0
+    """Found in the cache but not readable; computed again."""
+    cache_errors: int = 0
+    """Times the cache raised; the work went on without it."""
+
+
+class Flight:
+    """A call under way for neighbouring pieces, and those who wait for it.
+
+    `landed` is done when the pieces are stored; `summaries` and `packed`
+    then hold what was found, by index of the piece.
+    """
+
+    __slots__ = (
+        "call", "grid", "indices", "landed", "packed", "summaries", "waiting", "with_primes"
+    )  # fmt: skip
+
+    def __init__(self, grid: Grid, indices: range, *, with_primes: bool, call: Call) -> None:
+        self.grid = grid
+        self.indices = indices
+        self.with_primes = with_primes
+        self.call = call
+        self.waiting = 0
+        self.landed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.summaries: dict[int, Summary] = {}
+        self.packed: dict[int, Packed] = {}
+
+    def __repr__(self) -> str:
+        return f"<Flight {self.grid.name} {self.indices} {self.waiting} waiting>"
+
+
+class SegmentStore:
+    """Pieces of the grids: cached, under way, or to be sieved."""
+
+    def __init__(
+        self, cache: BaseCache, summaries: SummaryTable, engine: Engine, *, chunk_bytes: int
+    ) -> None:
+        self._cache = cache
+        self._summaries = summaries
+        self._engine = engine
+        self._chunk_bytes = chunk_bytes
+        # By grid and index; the flag says whether the flight brings the primes too.
+        self._flights: dict[tuple[str, int, bool], Flight] = {}
+        self._landings: set[asyncio.Task[None]] = set()
+        self.stats = StoreStats()
+
+    @staticmethod
+    def key(piece: Range) -> str:
+        """The name of a piece in the cache."""
+        return f"primes:{piece.start}:{piece.end}"
+
+    async def cached(self, piece: Range) -> Packed | None:
+        """The packed primes of the piece, if the cache has them."""
+        try:
+            data = await self._cache.get(self.key(piece))
+        except Exception as error:  # a cache elsewhere may fail in many ways
+            self._cache_failed(error)
+            return None
+        if data is None:
+            return None
+        try:
+            packed = Packed(data)
+        except (TypeError, ValueError):
+            self.stats.damaged += 1
+            return None
+        self.stats.hits += 1
+        return packed
+
+    async def holds(self, piece: Range) -> bool:
+        """Whether the cache has the piece; does not count as use."""
+        try:
+            return bool(await self._cache.exists(self.key(piece)))
+        except Exception as error:  # a cache elsewhere may fail in many ways
+            self._cache_failed(error)
+            return False
+
+    def summary(self, grid: Grid, index: int) -> Summary | None:
+        """The summary of the piece, if it is known."""
+        return self._summaries.get(grid, index)
+
+    def board(
+        self, grid: Grid, indices: range, *, with_primes: bool, flow: Flow
+    ) -> tuple[Flight, range]:
+        """A flight for the first of the pieces and those of its neighbours that come with it.
+
+        The caller has looked in the cache. Joins the flight under way, or
+        starts one with a chunk of neighbours that are neither under way nor
+        known. Returns it with the indices it serves, and counts the caller
+        as waiting: `leave` the flight in the end.
+        """
+        first = indices[0]
+        flight = self._under_way(grid, first, with_primes)
+        if flight is None:
+            flight = self._depart(grid, indices, with_primes, flow)
+            served = flight.indices
+        else:
+            served = range(first, min(indices.stop, flight.indices.stop))
+            self.stats.joined += len(served)
+        flight.waiting += 1
+        return flight, served
+
+    def leave(self, flight: Flight) -> None:
+        """Stop waiting for a flight; the last to leave drops it if it has not begun."""
+        flight.waiting -= 1
+        if flight.waiting == 0 and not flight.call.started:
+            # At once, so that nobody boards a flight that will not leave.
+            self._forget(flight)
+            flight.call.cancel()
+
+    async def packed(self, grid: Grid, index: int, *, flow: Flow) -> Packed:
+        """The packed primes of one piece: cached, under way, or sieved now."""
+        found = await self.cached(grid.piece(index))
+        if found is not None:
+            return found
+        flight, _ = self.board(grid, range(index, index + 1), with_primes=True, flow=flow)
+        try:
+            await asyncio.wait([flight.landed])
+            flight.landed.result()
+            return flight.packed[index]
+        finally:
+            self.leave(flight)
+
+    def _under_way(self, grid: Grid, index: int, with_primes: bool) -> Flight | None:
+        flight = self._flights.get((grid.name, index, True))
+        if flight is None and not with_primes:
+            flight = self._flights.get((grid.name, index, False))
+        return flight
+
+    def _chunk(self, grid: Grid, indices: range, with_primes: bool) -> tuple[list[Range], float]:
+        """The longest run of missing pieces from the first on that is one chunk, and its cost."""
+        cost = listing_s if with_primes else counting_s
+        pieces: list[Range] = []
+        seconds = size = 0.0
+        for index in indices[:CHUNK_PIECES]:
+            piece = grid.piece(index)
+            more_s = cost(self._engine, piece)
+            size += expected_primes(piece) * with_primes
+            if pieces and (
+                seconds + more_s > CHUNK_S
+                or size > self._chunk_bytes
+                or self._under_way(grid, index, with_primes) is not None
+                or self._summaries.get(grid, index) is not None
+            ):
+                break
+            seconds += more_s
+            pieces.append(piece)
+        return pieces, seconds
+
+    def _depart(self, grid: Grid, indices: range, with_primes: bool, flow: Flow) -> Flight:
+        pieces, seconds = self._chunk(grid, indices, with_primes)
+        call = flow.submit(sieve, self._engine.name, pieces, with_primes, cost_s=seconds)
+        flight = Flight(grid, indices[: len(pieces)], with_primes=with_primes, call=call)
+        for index in flight.indices:
+            self._flights[grid.name, index, with_primes] = flight
+        landing = asyncio.create_task(self._land(flight))
+        self._landings.add(landing)
+        landing.add_done_callback(self._landings.discard)
+        return flight
+
+    async def _land(self, flight: Flight) -> None:
+        done = flight.call.done
+        await asyncio.wait([done])
+        if done.cancelled():
+            flight.landed.cancel()
+            return
+        try:
+            await self._keep(flight, done.result())
+        except Exception as error:  # whatever the worker raised is for those who wait
+            flight.landed.set_exception(error)
+            flight.landed.exception()  # seen: nobody has to wait
+        else:
+            flight.landed.set_result(None)
+        finally:
+            self._forget(flight)
+
+    async def _keep(self, flight: Flight, delivery: Delivery) -> None:
+        sieved: Sieved = delivery.answer
+        self.stats.sieved += len(flight.indices)
+        at = 0
+        for number, index in enumerate(flight.indices):
+            flight.summaries[index] = sieved.summaries[number]
+            self._summaries.put(flight.grid, index, sieved.summaries[number])
+            if sieved.lengths:
+                data = bytes(delivery.view[at : at + sieved.lengths[number]])
+                at += sieved.lengths[number]
+                flight.packed[index] = Packed(data)
+        delivery.release()
+        for index, packed in flight.packed.items():
+            try:
+                await self._cache.set(self.key(flight.grid.piece(index)), packed.data)
+            except Exception as error:  # a cache elsewhere may fail in many ways
+                self._cache_failed(error)
+
+    def _cache_failed(self, error: Exception) -> None:
+        """The work goes on without the cache; one line a failure tells why it is slow."""
+        self.stats.cache_errors += 1
+        log.warning("the cache failed, going on without it: %s: %s", type(error).__name__, error)
+
+    def _forget(self, flight: Flight) -> None:
+        for index in flight.indices:
+            key = (flight.grid.name, index, flight.with_primes)
+            if self._flights.get(key) is flight:
+                del self._flights[key]
+
+    async def close(self) -> None:
+        """Wait for the flights under way to end; close the dispatcher first, so they do."""
+        if self._landings:
+            await asyncio.wait(list(self._landings))
+
+    def __repr__(self) -> str:
+        return f"<SegmentStore {len(self._flights)} pieces under way, {self.stats}>"

@@ -1,0 +1,93 @@
+"""Every error as problem details (RFC 9457), made in one place."""
+
+import json
+import logging
+import math
+from collections.abc import Awaitable, Callable
+from http import HTTPStatus
+from typing import Final
+
+from aiohttp import web
+from multidict import CIMultiDict
+
+from primesvc.errors import PrimesvcError
+
+log = logging.getLogger(__name__)
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+MEDIA_TYPE: Final = "application/problem+json"
+
+# Of the headers of aiohttp's own errors, those that describe the body it would have sent.
+_BODY_HEADERS: Final = ("Content-Type", "Content-Length")
+
+
+def problem(
+    status: int,
+    title: str,
+    detail: str,
+    *,
+    type_: str = "about:blank",
+    headers: "CIMultiDict[str] | None" = None,
+    **members: object,
+) -> web.Response:
+    """A response that tells of an error; clients of the old service read `message`, the detail."""
+    document = {
+        "type": type_,
+        "title": title,
+        "status": status,
+        "detail": detail,
+        "message": detail,
+        **members,
+    }
+    headers = headers or CIMultiDict()
+    headers["Cache-Control"] = "no-store"
+    headers["Content-Type"] = MEDIA_TYPE
+    return web.Response(status=status, body=json.dumps(document).encode() + b"\n", headers=headers)
+
+
+def from_error(error: PrimesvcError) -> web.Response:
+    """The response for an error that primesvc raised on purpose."""
+    headers: CIMultiDict[str] = CIMultiDict()
+    if error.retry_after_s is not None:
+        headers["Retry-After"] = str(math.ceil(error.retry_after_s))
+    limit = getattr(error, "limit", None)
+    return problem(
+        error.status,
+        error.title,
+        str(error),
+        type_=f"urn:primesvc:problem:{error.slug}",
+        headers=headers,
+        **({} if limit is None else {"limit": limit}),
+    )
+
+
+def from_http(error: web.HTTPException) -> web.Response:
+    """The response for an error that aiohttp raised: its status and its headers, such as Allow."""
+    headers = CIMultiDict(error.headers)
+    for name in _BODY_HEADERS:
+        headers.popall(name, None)
+    reason = HTTPStatus(error.status).description or error.reason
+    return problem(error.status, error.reason, _SAYS.get(error.status, reason), headers=headers)
+
+
+_SAYS: Final = {
+    404: "there is nothing at this path",
+    405: "this path does not take this method; the Allow header says which it takes",
+}
+
+
+@web.middleware
+async def problems_middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Turn every error of a handler into problem details; a bug becomes a 500 that is mute."""
+    try:
+        return await handler(request)
+    except PrimesvcError as error:
+        return from_error(error)
+    except web.HTTPException as error:
+        if error.status < 400:
+            raise
+        return from_http(error)
+    except Exception:
+        log.exception("%s %s failed", request.method, request.path)
+        return problem(500, "Internal error", "the service made a mistake; its log says which")

@@ -1,0 +1,32 @@
+"""Fixtures that many tests share: a service, and its application behind a real server."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestClient
+from pytest_aiohttp.plugin import AiohttpClient
+
+from primesvc import PrimeService, Settings, create_app
+
+Client = TestClient[web.Request, web.Application]
+
+
+@pytest.fixture
+def settings() -> Settings:
+    """Defaults but for two workers, so that a test means the same on every machine."""
+    return Settings(workers=2)
+
+
+@pytest.fixture
+async def service(settings: Settings) -> AsyncIterator[PrimeService]:
+    """A service that is open during the test, with real worker processes."""
+    async with PrimeService(settings) as service:
+        yield service
+
+
+@pytest.fixture
+async def client(settings: Settings, aiohttp_client: AiohttpClient) -> TestClient[Any, Any]:
+    """A client of the whole application on a free port."""
+    return await aiohttp_client(create_app(settings))

@@ -3,6 +3,9 @@
     PrimesvcError
     ├── InvalidParameter        (ValueError)    400  a request that cannot be read
     ├── RangeNotAllowed         (ValueError)    422  a range outside a limit, which it names
+    ├── NotAcceptable           (ValueError)    406  no format the client accepts
+    ├── PreconditionFailed      (ValueError)    412  another file than If-Match names
+    ├── RangeNotSatisfiable     (ValueError)    416  no byte range that exists
     ├── UnknownJob              (LookupError)   404  no job has this id
     ├── JobNotFinished          (RuntimeError)  409  its result was asked for too early
     ├── JobCancelled            (RuntimeError)  409  it will never have a result
@@ -57,6 +60,35 @@ class RangeNotAllowed(PrimesvcError, ValueError):
     def __init__(self, reason: str, *, limit: int) -> None:
         super().__init__(reason)
         self.limit = limit
+
+
+class NotAcceptable(PrimesvcError, ValueError):
+    """None of the formats there are is one the client accepts."""
+
+    status, slug, title = 406, "not-acceptable", "Not acceptable"
+
+    def __init__(self, reason: str, formats: list[str]) -> None:
+        super().__init__(f"{reason}; there are {', '.join(formats)}")
+        self.formats = formats
+
+
+class PreconditionFailed(PrimesvcError, ValueError):
+    """The file is not the one that `If-Match` names."""
+
+    status, slug, title = 412, "precondition-failed", "Precondition failed"
+
+    def __init__(self, etag: str) -> None:
+        super().__init__(f"If-Match does not name this file, whose ETag is {etag}")
+
+
+class RangeNotSatisfiable(PrimesvcError, ValueError):
+    """None of the byte ranges asked for exists."""
+
+    status, slug, title = 416, "range-not-satisfiable", "Range not satisfiable"
+
+    def __init__(self, length: int) -> None:
+        super().__init__(f"no byte range asked for exists: the file has {length} bytes")
+        self.length = length
 
 
 class UnknownJob(PrimesvcError, LookupError):

@@ -18,14 +18,15 @@ from primesvc.compute.cpus import usable_cpus
 from primesvc.compute.dispatcher import Dispatcher
 from primesvc.compute.pool import ForeignExecutor, ProcessPool, Runner
 from primesvc.errors import PrimesvcError, RangeNotAllowed, ServiceClosed
-from primesvc.formats.decimal import encode_decimals, encoded_size
-from primesvc.formats.text import TextFormat
+from primesvc.formats.base import Format, total_bytes
 from primesvc.jobs.job import Job
 from primesvc.jobs.planner import make_plan
 from primesvc.jobs.runner import run_job
 from primesvc.jobs.table import JobTable
 from primesvc.results.layout import Layout
-from primesvc.results.reader import ByteReader, Source, read_arrays
+from primesvc.results.pieces import Source, cut_page, read_arrays
+from primesvc.results.reader import ByteReader, Part
+from primesvc.results.result import Result
 from primesvc.settings import Settings
 from primesvc.sieve.engine import Engine, load_engine
 from primesvc.sieve.range import Range
@@ -236,29 +237,48 @@ class PrimeService:
             async for array in arrays:
                 yield array
 
-    def layout(self, job: Job, text: TextFormat) -> Layout:
-        """Where every byte of the result stands. Raises as `Job.check` does."""
-        return Layout(job, text)
+    async def page(self, result: Result, offset: int, limit: int) -> Result | None:
+        """The primes at the positions [offset, offset + limit) of a result; None if there are none.
+
+        Costs the same anywhere: at most two pieces are looked into.
+        """
+        flow = self.dispatcher.flow(f"page {result.plan.range}")
+        return await cut_page(self._source, result, flow, offset, limit)
 
     def read(
-        self, job: Job, layout: Layout, first: int, stop: int, *, gentle: bool = False
-    ) -> AsyncGenerator[memoryview, None]:
-        """The bytes [first, stop) of the result; see `results.reader.ByteReader`."""
-        flow = self.dispatcher.flow(f"read {job.range}")
-        return ByteReader(self._source, job, layout, flow, (first, stop), gentle=gentle).views()
+        self,
+        layout: Layout,
+        first: int,
+        stop: int,
+        *,
+        coding: str | None = None,
+        gentle: bool = False,
+    ) -> AsyncGenerator[Part, None]:
+        """The bytes [first, stop) of a result in a format; see `results.reader.ByteReader`."""
+        flow = self.dispatcher.flow(f"read {layout.result.plan.range}")
+        reader = ByteReader(self._source, layout, flow, first, stop, coding=coding, gentle=gentle)
+        return reader.parts()
 
-    async def small_body(self, job: Job, text: TextFormat) -> bytes | None:
-        """The whole text if it is small, else None. Kept with the job. Raises as `Job.check`."""
-        body = job.rendered.get(text.name)
-        if body is None and text.total_bytes(job.summary) <= SMALL_BYTES:
-            parts = [text.prefix]
-            async for array in self.primes(job):
-                buffer = np.empty(encoded_size(array, len(text.separator)), np.uint8)
-                encode_decimals(array, b"", text.separator, buffer)
-                parts.append(buffer.tobytes())
-            if len(parts) > 1:
-                parts[-1] = parts[-1].removesuffix(text.separator)
-            body = job.rendered[text.name] = b"".join([*parts, text.suffix])
+    async def small_body(self, job: Job, format_: Format) -> bytes | None:
+        """The whole file if it is small, else None. Kept with the job. Raises as `Job.check`."""
+        body = job.rendered.get(format_.name)
+        if body is None:
+            total = job.summary
+            if total_bytes(format_, total) > SMALL_BYTES:
+                return None
+            primes = np.concatenate([np.empty(0, np.uint64), *[p async for p in self.primes(job)]])
+            buffer = np.empty(format_.values_bytes(total.count, total.digits), np.uint8)
+            format_.encode(primes, buffer)
+            values = buffer.tobytes()
+            body = b"".join(
+                (
+                    format_.head(total),
+                    format_.piece_head(total.count) if total.count else b"",
+                    values[: len(values) - format_.spare] if total.count else b"",
+                    format_.tail(),
+                )
+            )
+            job.rendered[format_.name] = body
         return body
 
     def __repr__(self) -> str:

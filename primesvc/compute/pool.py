@@ -77,11 +77,14 @@ def _processes(executor: ProcessPoolExecutor) -> "list[multiprocessing.process.B
 
 
 def _stop(executor: ProcessPoolExecutor) -> None:
-    """Kill the workers and wait until they are gone: none writes to shared memory after."""
+    """Kill the workers and wait until they are gone: none writes to shared memory after.
+
+    What runs or waits raises `BrokenExecutor`.
+    """
     for process in _processes(executor):
         with contextlib.suppress(ValueError):  # closed already
             process.kill()
-    executor.shutdown(wait=True, cancel_futures=True)
+    executor.shutdown(wait=True)
 
 
 class ProcessPool:
@@ -95,6 +98,7 @@ class ProcessPool:
         self.deaths = 0
         self._context = start_context()
         self._executor: ProcessPoolExecutor | None = None
+        self._started: set[ProcessPoolExecutor] = set()
         self._alone = asyncio.Lock()
         self._healing: dict[ProcessPoolExecutor, asyncio.Future[None]] = {}
         self._closed = False
@@ -103,7 +107,8 @@ class ProcessPool:
         """The value of `function(*args)` in a worker process; raises what it raises.
 
         Raises `WorkerDied` if the call keeps killing its worker and
-        `ServiceClosed` if the pool is closed meanwhile.
+        `ServiceClosed` if the pool is closed meanwhile. Cancelled, it leaves
+        the call to run for nobody.
         """
         for _ in range(SHARED_DEATHS):
             if self._executor is None:
@@ -133,15 +138,20 @@ class ProcessPool:
     def _start(self, processes: int) -> ProcessPoolExecutor:
         if self._closed:
             raise ServiceClosed
-        return ProcessPoolExecutor(processes, self._context, initializer=_prepare_worker)
+        executor = ProcessPoolExecutor(processes, self._context, initializer=_prepare_worker)
+        self._started.add(executor)
+        return executor
 
     async def _submit(
         self, executor: ProcessPoolExecutor, function: Callable[..., T], args: tuple[object, ...]
     ) -> T:
         if self._closed:
             raise ServiceClosed
+        call = asyncio.get_running_loop().run_in_executor(executor, function, *args)
         try:
-            return await asyncio.get_running_loop().run_in_executor(executor, function, *args)
+            # Shielded: when a worker dies, Python 3.11 stumbles over a future that was
+            # cancelled while it waited, and leaves those behind it pending for ever.
+            return await asyncio.shield(call)
         except BrokenExecutor:
             if self._closed:
                 raise ServiceClosed from None
@@ -150,6 +160,7 @@ class ProcessPool:
     def _retire(self, executor: ProcessPoolExecutor) -> "asyncio.Future[None]":
         """End what is left of an executor, once, whoever asks; shielded from the asker's end."""
         if executor not in self._healing:
+            self._started.discard(executor)
             loop = asyncio.get_running_loop()
             stopping = loop.run_in_executor(None, _stop, executor)
             self._healing[executor] = stopping
@@ -165,9 +176,9 @@ class ProcessPool:
     async def close(self) -> None:
         """Kill the workers, whatever they do: their work is pure and can be done again."""
         self._closed = True
-        executor, self._executor = self._executor, None
-        if executor is not None:
-            await self._retire(executor)
+        self._executor = None
+        for executor in list(self._started):
+            self._retire(executor)
         if self._healing:
             await asyncio.wait(list(self._healing.values()))
 

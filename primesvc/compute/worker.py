@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from primesvc.compute.arena import SlotRef, attach
-from primesvc.formats.decimal import encode_decimals, encoded_size
-from primesvc.formats.text import TextFormat
+from primesvc.formats.base import Format
+from primesvc.formats.coding import encode_part
+from primesvc.formats.decimal import decimal_digits
 from primesvc.sieve.engine import list_primes, load_engine, summarise
 from primesvc.sieve.packed import Packed, Summary, digit_cuts, pack
 from primesvc.sieve.range import Range
@@ -99,44 +100,72 @@ def _summary(primes: NDArray[np.uint64], piece: Range) -> Summary:
     return Summary(len(primes), digits)
 
 
-class Window(NamedTuple):
-    """Which bytes of a rendered piece are wanted: [first, stop)."""
+class Rendering(NamedTuple):
+    """What `render` is to make of the primes of a range."""
 
-    first: int
-    stop: int
+    format: Format
+    head: bytes
+    """What stands before the first value."""
+    window: tuple[int, int] | None
+    """Which bytes are wanted, [first, stop); None for all."""
+    drop: int
+    """How many bytes to leave out at the end."""
+    coding: str | None
+    """The content coding to apply."""
+
+
+class Rendered(NamedTuple):
+    """What `render` made, and the length and check sum that it had before it was coded."""
+
+    payload: Payload
+    raw_bytes: int
+    crc: int
 
 
 def render(
     engine_name: str,
     source: bytes | None,
     range_: Range,
-    text: TextFormat,
-    window: Window | None = None,
+    wanted: Rendering,
     slot: SlotRef | None = None,
-) -> Payload:
-    """The primes of the range as text, each with the separator behind it.
+) -> Rendered:
+    """The primes of the closed range in a format, `spare` bytes behind each.
 
     `source` are packed primes that hold those of the range; without it they
-    are sieved. Only the bytes in `window` are returned.
+    are sieved.
     """
+    primes = _primes_of(engine_name, source, range_)
+    head = wanted.head
+    size = len(head) + wanted.format.values_bytes(len(primes), decimal_digits(primes))
+    whole = wanted.window is None and wanted.coding is None
+    out = _target(slot, size) if whole else None
+    buffer = np.empty(size, np.uint8) if out is None else out
+    buffer[: len(head)] = np.frombuffer(head, np.uint8)
+    wanted.format.encode(primes, buffer[len(head) :])
+    first, stop = wanted.window or (0, size - wanted.drop)
+    if out is not None:
+        return Rendered(Payload(stop, None), stop, 0)
+    raw = buffer[first:stop].tobytes()
+    if wanted.coding is None:
+        return Rendered(_deliver([raw], slot), len(raw), 0)
+    coded = encode_part(wanted.coding, raw)
+    return Rendered(_deliver([coded.data], slot), coded.raw_bytes, coded.crc)
+
+
+def _primes_of(engine_name: str, source: bytes | None, range_: Range) -> NDArray[np.uint64]:
     if source is None:
-        primes = list_primes(load_engine(engine_name), range_)
-    else:
-        packed = Packed(source)
-        primes = packed.primes()
-        low, high = np.searchsorted(primes, np.array([range_.start], np.uint64))[0], len(primes)
-        if len(primes) and int(primes[-1]) > range_.end:
-            high = int(np.searchsorted(primes, np.uint64(range_.end), side="right"))
-        primes = primes[low:high]
-    size = encoded_size(primes, len(text.separator))
-    if slot is not None and size <= slot.size and window is None:
-        try:
-            target = np.frombuffer(attach(slot), np.uint8)
-        except OSError:
-            slot = None
-        else:
-            return Payload(encode_decimals(primes, b"", text.separator, target), None)
-    buffer = np.empty(size, np.uint8)
-    encode_decimals(primes, b"", text.separator, buffer)
-    first, stop = window or (0, size)
-    return _deliver([buffer[first:stop].tobytes()], slot)
+        return list_primes(load_engine(engine_name), range_)
+    primes = Packed(source).primes()
+    first = int(np.searchsorted(primes, np.uint64(range_.start)))
+    stop = int(np.searchsorted(primes, np.uint64(range_.end), side="right"))
+    return primes[first:stop]
+
+
+def _target(slot: SlotRef | None, size: int) -> NDArray[np.uint8] | None:
+    """The memory of the slot, if there is one and it is large enough."""
+    if slot is None or size > slot.size or size == 0:
+        return None
+    try:
+        return np.frombuffer(attach(slot), np.uint8)[:size]
+    except OSError:
+        return None

@@ -1,36 +1,96 @@
-"""Text formats: what stands before, between and after the primes.
-
-A format is plain data, small enough to travel to a worker with every call.
-From a `Summary` alone follows the exact length of any run of primes in it.
-"""
+"""The text formats: decimal digits with something before, between and after them."""
 
 from dataclasses import dataclass
 from typing import Final
 
+import numpy as np
+from numpy.typing import NDArray
+
+from primesvc.formats.decimal import encode_decimals
 from primesvc.sieve.packed import Summary
 
 
 @dataclass(frozen=True, slots=True)
 class TextFormat:
-    """How a list of primes is written: `prefix`, the primes with `separator` between, `suffix`."""
+    """`prefix`, the primes as `before` digits `after` with `separator` between, `suffix`."""
 
     name: str
     media_type: str
-    prefix: bytes
-    separator: bytes
-    suffix: bytes
+    extension: str
+    prefix: bytes = b""
+    before: bytes = b""
+    after: bytes = b""
+    separator: bytes = b""
+    suffix: bytes = b""
 
-    def run_bytes(self, summary: Summary) -> int:
-        """The length of a run of primes, each with its separator behind it."""
-        return summary.digits + summary.count * len(self.separator)
+    @property
+    def spare(self) -> int:
+        """The length of the separator: none follows the last prime."""
+        return len(self.separator)
 
-    def total_bytes(self, summary: Summary) -> int:
-        """The length of the whole text of these primes."""
-        spare = len(self.separator) if summary.count else 0
-        return len(self.prefix) + self.run_bytes(summary) - spare + len(self.suffix)
+    @property
+    def _affix(self) -> int:
+        return len(self.before) + len(self.after) + len(self.separator)
+
+    def value_bytes(self, digits: int) -> int:
+        """The digits and what stands around them."""
+        return digits + self._affix
+
+    def head(self, total: Summary) -> bytes:
+        """The prefix."""
+        return self.prefix
+
+    def tail(self) -> bytes:
+        """The suffix."""
+        return self.suffix
+
+    def piece_head(self, count: int) -> bytes:
+        """Nothing: a piece leaves no trace in a text."""
+        return b""
+
+    def piece_bytes(
+        self, counts: NDArray[np.int64], digits: NDArray[np.int64]
+    ) -> NDArray[np.int64]:
+        """The digits and what stands around them."""
+        return digits + counts * self._affix
+
+    def values_bytes(self, count: int, digits: int) -> int:
+        """The digits and what stands around them."""
+        return digits + count * self._affix
+
+    def encode(self, primes: NDArray[np.uint64], out: NDArray[np.uint8]) -> int:
+        """Write the primes, about 3 ns each. Raises `ValueError` if `out` is too small."""
+        return encode_decimals(primes, self.before, self.after + self.separator, out)
 
 
 CONTRACT: Final = TextFormat(
-    "contract", "application/json", prefix=b'"[', separator=b", ", suffix=b']"\n'
+    "contract", "application/json", "json", prefix=b'"[', separator=b", ", suffix=b']"\n'
 )
 """A JSON string that holds the list as Python's `str(list)` writes it, and a newline."""
+
+JSON: Final = TextFormat(
+    "json", "application/json", "json", prefix=b"[", separator=b",", suffix=b"]\n"
+)
+"""A JSON array of numbers. Many readers alter numbers above 2^53: see `JSON_STRINGS`."""
+
+JSON_STRINGS: Final = TextFormat(
+    "json-strings", "application/json", "json",
+    prefix=b"[", before=b'"', after=b'"', separator=b",", suffix=b"]\n",
+)  # fmt: skip
+"""A JSON array of strings, each a number in decimal."""
+
+NDJSON: Final = TextFormat("ndjson", "application/x-ndjson", "ndjson", after=b"\n")
+"""A JSON number a line."""
+
+NDJSON_STRINGS: Final = TextFormat(
+    "ndjson-strings", "application/x-ndjson", "ndjson", before=b'"', after=b'"\n'
+)
+"""A JSON string a line."""
+
+TEXT: Final = TextFormat("text", "text/plain; charset=utf-8", "txt", after=b"\n")
+"""A number a line, as `primesieve --print` writes them."""
+
+CSV: Final = TextFormat(
+    "csv", "text/csv; charset=utf-8; header=present", "csv", prefix=b"prime\n", after=b"\n"
+)
+"""One column, with the header `prime`. Lines end with LF alone, as every reader takes them."""

@@ -1,85 +1,84 @@
 """A result as a virtual file: where every byte stands, before any is made.
 
-A text is `prefix`, the primes with `separator` behind each but the last, and
-`suffix`. The summaries of the pieces give the exact length of what each piece
-contributes; their running sum is the layout.
+A file is a head, what each piece contributes, and a tail (see
+`formats.base`). The summaries of the pieces give the exact length of each;
+their running sum is the layout.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
-from primesvc.formats.text import TextFormat
-from primesvc.jobs.job import Job
+from primesvc.formats.base import Format
+from primesvc.results.result import Result
 
 
 @dataclass(frozen=True, slots=True)
 class PieceWindow:
-    """The bytes [first, stop) of the text of one piece, which is `length` bytes long.
+    """The bytes [first, stop) of what one piece contributes, which is `length` bytes long.
 
-    The text of a piece has a separator behind every prime, the last one too.
+    All `spare` bytes are counted, also those behind the last prime of the file.
     """
 
     index: int
+    count: int
+    """Primes of the piece that belong to the file."""
     first: int
     stop: int
     length: int
 
 
 class Layout:
-    """The layout of the result of a succeeded job in a text format.
+    """The layout of a result in a format."""
 
-    Raises as `Job.check` does if the job has not succeeded.
-    """
-
-    def __init__(self, job: Job, text: TextFormat) -> None:
-        self.text = text
-        self._indices = job.plan.indices
-        counts = job.summaries[:, 0].astype(np.int64)
-        digits = job.summaries[:, 1].astype(np.int64)
-        ends = np.cumsum(digits + counts * len(text.separator))
-        self._bounds = np.concatenate((np.zeros(1, np.int64), ends))
-        spare = len(text.separator) if ends[-1] else 0
-        self._body = int(ends[-1]) - spare
-        self.length = len(text.prefix) + self._body + len(text.suffix)
+    def __init__(self, result: Result, format_: Format) -> None:
+        self.result = result
+        self.format = format_
+        total = result.total
+        self.head = format_.head(total)
+        self.tail = format_.tail()
+        lengths = format_.piece_bytes(result.counts, result.digits)
+        # _bounds[i] is where in the body piece i begins.
+        self._bounds = np.zeros(len(lengths) + 1, np.int64)
+        np.cumsum(lengths, out=self._bounds[1:])
+        self._body = int(self._bounds[-1]) - (format_.spare if total.count else 0)
+        self.length = len(self.head) + self._body + len(self.tail)
         """The length of the file in bytes."""
 
     def before(self, first: int, stop: int) -> bytes:
-        """The part of the window [first, stop) of the file that lies in the prefix."""
-        return self.text.prefix[first:stop]
+        """The part of the window [first, stop) of the file that lies in the head."""
+        return self.head[first:stop]
 
     def after(self, first: int, stop: int) -> bytes:
-        """The part of the window that lies in the suffix."""
-        start = len(self.text.prefix) + self._body
-        return self.text.suffix[max(first - start, 0) : max(stop - start, 0)]
+        """The part of the window that lies in the tail."""
+        start = len(self.head) + self._body
+        return self.tail[max(first - start, 0) : max(stop - start, 0)]
 
     def pieces(self, first: int, stop: int) -> "PieceWindows":
-        """The parts of the window that lie in pieces, ascending, none empty; a lazy sequence."""
-        head = len(self.text.prefix)
+        """The parts of the window that lie in pieces, ascending; made when they are looked at."""
+        start = len(self.head)
         return PieceWindows(
-            self._indices.start,
+            self.result,
             self._bounds,
-            min(max(first - head, 0), self._body),
-            min(max(stop - head, 0), self._body),
+            min(max(first - start, 0), self._body),
+            min(max(stop - start, 0), self._body),
         )
 
 
 class PieceWindows:
-    """The windows of consecutive pieces, made when they are looked at."""
+    """A sequence of the windows of neighbouring pieces, from `first` to `stop` in the body."""
 
-    def __init__(
-        self, base: int, bounds: "np.ndarray[tuple[int], np.dtype[np.int64]]", first: int, stop: int
-    ) -> None:
-        self._base = base
+    def __init__(self, result: Result, bounds: NDArray[np.int64], first: int, stop: int) -> None:
+        self._base = result.plan.indices.start
+        self._counts = result.counts
         self._bounds = bounds
         self._first = first
         self._stop = stop
-        if first >= stop:
-            self._numbers = range(0)
-        else:
+        self._numbers = range(0)
+        if first < stop:
             low = int(np.searchsorted(bounds, first, side="right")) - 1
-            high = int(np.searchsorted(bounds, stop, side="left"))
-            self._numbers = range(low, high)
+            self._numbers = range(low, int(np.searchsorted(bounds, stop, side="left")))
 
     def __len__(self) -> int:
         return len(self._numbers)
@@ -89,6 +88,7 @@ class PieceWindows:
         start, end = int(self._bounds[number]), int(self._bounds[number + 1])
         return PieceWindow(
             self._base + number,
+            int(self._counts[number]),
             max(self._first - start, 0),
             min(self._stop, end) - start,
             end - start,

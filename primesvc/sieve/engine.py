@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from primesvc.errors import EngineUnavailable, InvalidSetting
 from primesvc.sieve.cost import TESTING, CostModel
-from primesvc.sieve.narrow import primes_by_testing
+from primesvc.sieve.narrow import count_by_testing, primes_by_testing
 from primesvc.sieve.packed import Summary, digit_cuts
 from primesvc.sieve.range import Range
 
@@ -45,7 +45,7 @@ def summarise(engine: Engine, range_: Range) -> Summary:
     count = digits = 0
     for part in digit_cuts(range_):
         if TESTING.seconds(part, pack=False) < engine.cost.seconds(part, pack=False):
-            found = len(primes_by_testing(part.start, part.end))
+            found = count_by_testing(part.start, part.end)
         else:
             found = engine.count(part.start, part.end)
         count += found

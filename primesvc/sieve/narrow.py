@@ -6,8 +6,8 @@ the few numbers that survive, so the cost follows the width of the range alone.
 
 The test is Baillie-PSW: a strong probable prime test to base 2, then a strong Lucas test with
 Selfridge's parameters. It is exact below 2^64: of the 118,968,378 base-2 pseudoprimes there,
-enumerated by J. Feitsma (list and check by W. Galway,
-https://www.cecm.sfu.ca/Pseudoprimes/index-2-to-64.html), none passes the Lucas test (R. Baillie,
+computed by J. Feitsma and edited by W. Galway
+(https://www.cecm.sfu.ca/Pseudoprimes/index-2-to-64.html), none passes the Lucas test (R. Baillie,
 A. Fiori, S. S. Wagstaff Jr., "Strengthening the Baillie-PSW primality test", Math. Comp. 90,
 2021). `gmpy2.is_prime(n, reps)` is GMP's `mpz_probab_prime_p`, which from GMP 6.2 on does trial
 division, Baillie-PSW, then reps - 24 Miller-Rabin rounds (GMP manual, "Number Theoretic

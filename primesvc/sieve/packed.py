@@ -93,11 +93,12 @@ class Packed:
     def __init__(self, data: bytes | memoryview) -> None:
         if len(data) < _HEADER.size:
             raise ValueError(f"{len(data)} bytes are too few for packed primes")
-        magic, width, scale, _, count, marks = _HEADER.unpack_from(data)
+        magic, width, scale, zero, count, marks = _HEADER.unpack_from(data)
         if (
             magic != _MAGIC
             or width not in _GAP_TYPES
             or scale not in (1, 2)
+            or zero != 0
             or marks != -(-count // MARK_EVERY)
             or len(data) != _HEADER.size + 8 * marks + width * max(count - 1, 0)
         ):

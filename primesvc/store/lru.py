@@ -17,16 +17,15 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
-# aiocache 0.12 carries neither annotations nor a py.typed marker: its names are Any here.
-from aiocache import base, serializers  # type: ignore[import-untyped]
+from aiocache import base, serializers
 
 ENTRY_OVERHEAD_BYTES = 288
 """Bytes an entry takes beyond the characters of its key and the bytes of its value: the headers of
 the two objects, the entry, its slot in the ordered dict, rounding by the allocator.
 
-Growth of the resident set, divided by the entries: 250 bytes, and 283 just after the dict has
-doubled, the worst moment, which this covers (CPython 3.11, x86-64 Linux, 44,000 entries). The
-timer of an entry with a ttl is not counted: 290 bytes more on asyncio's loop, 630 on uvloop's.
+The resident set grows by 250 bytes an entry, by 283 just after the dict has doubled: this covers
+the worst (CPython 3.11, x86-64 Linux, 44,000 entries). The timer of an entry with a ttl is not
+counted: 290 bytes more on asyncio's loop, 630 on uvloop's.
 """
 
 
@@ -61,7 +60,7 @@ class _Entry:
         return self.deadline is None or time.monotonic() < self.deadline
 
 
-class LRUCache(base.BaseCache):  # type: ignore[misc]  # the base is Any, see the import
+class LRUCache(base.BaseCache):  # type: ignore[misc]  # aiocache has no annotations: its base is Any
     """A cache in memory that evicts the least recently used entries to stay within its bound.
 
     The commands (``get``, ``set``, ``add``, ...) are those of ``aiocache.base.BaseCache`` and
@@ -86,8 +85,8 @@ class LRUCache(base.BaseCache):  # type: ignore[misc]  # the base is Any, see th
         plugins: aiocache plugins.
         namespace: prefix of every key.
         key_builder: called with ``(key, namespace=...)`` to make the stored key.
-        timeout: seconds a command may take. No command waits, so the default is None: a timeout
-            only wraps each command in a task, which makes it several times dearer.
+        timeout: seconds a command may take. None is the default since no command waits: a timeout
+            only wraps each in a task, which makes it several times dearer.
         ttl: seconds an entry lives unless its own command says otherwise; None or 0 is for ever.
 
     Raises:

@@ -1,65 +1,15 @@
 """The original two calls: POST /primes and GET /result/{id}."""
 
-import re
-import uuid
-from functools import lru_cache
-from typing import Final
-from urllib.parse import parse_qs
-
 from aiohttp import web
+from multidict import CIMultiDict
 
-from primesvc.errors import InvalidParameter, UnknownJob
 from primesvc.formats.text import CONTRACT
 from primesvc.jobs.job import State
-from primesvc.sieve.range import Range
+from primesvc.results.layout import Layout
+from primesvc.results.result import Result
+from primesvc.web.downloads import send_layout
 from primesvc.web.keys import service_of
-from primesvc.web.sending import send_file
-
-_WHOLE_NUMBER: Final = re.compile(r"\s*([+-]?)0*([0-9]+(?:_[0-9]+)*)\s*", re.ASCII)
-
-_MAX_DIGITS: Final = 40
-"""Digits read of a number; the largest number of a range has 20."""
-
-_SHOWN: Final = 60
-"""Characters of a wrong value that the error repeats."""
-
-
-def read_number(name: str, text: str | None) -> int:
-    """The whole number, zero or more, that a parameter says. Raises `InvalidParameter`."""
-    wanted = "give a whole number from 0 to 2^64 - 1, such as 1000000"
-    if text is None or not text.strip():
-        raise InvalidParameter(name, f"it is missing; {wanted}")
-    shown = text if len(text) <= _SHOWN else text[:_SHOWN] + "..."
-    match = _WHOLE_NUMBER.fullmatch(text)
-    if match is None:
-        raise InvalidParameter(name, f"{shown!r} is not a whole number; {wanted}")
-    sign, digits = match.groups()
-    if len(digits) > _MAX_DIGITS:
-        raise InvalidParameter(name, f"{shown!r} has {len(digits)} digits; {wanted}")
-    number = int(digits)
-    if sign == "-" and number:
-        raise InvalidParameter(name, f"{shown!r} is negative; {wanted}")
-    return number
-
-
-# Repeated requests are the common case, and reading one takes longer than answering it.
-@lru_cache(maxsize=1024)
-def read_range(query: str) -> Range:
-    """The range that a query string asks for.
-
-    Raises `InvalidParameter` if it cannot be read, `RangeNotAllowed` beyond 2^64 - 1.
-    """
-    try:
-        values = parse_qs(query, keep_blank_values=True, max_num_fields=100)
-    except ValueError:
-        raise InvalidParameter("query", "it has more than 100 fields") from None
-    start = read_number("start_num", values.get("start_num", [None])[0])
-    end = read_number("end_num", values.get("end_num", [None])[0])
-    if end <= start:
-        raise InvalidParameter(
-            "end_num", f"it must be greater than start_num; {end} is not greater than {start}"
-        )
-    return Range(start, end)
+from primesvc.web.parameters import canonical_id, read_range
 
 
 async def submit_range(request: web.Request) -> web.Response:
@@ -76,25 +26,13 @@ async def submit_range(request: web.Request) -> web.Response:
 async def get_result(request: web.Request) -> web.StreamResponse:
     """GET /result/{id}: 204 while it is worked on, then the primes as `CONTRACT` writes them."""
     service = service_of(request.app)
-    job = service.job(_canonical(request.match_info["id"]))
+    job = service.job(canonical_id(request.match_info["id"]))
     if not job.state.final:
         return web.Response(status=204, headers={"Retry-After": "1", "Cache-Control": "no-store"})
-    if job.state is State.SUCCEEDED:
+    if job.state is State.SUCCEEDED and "Range" not in request.headers:
         body = job.rendered.get(CONTRACT.name) or await service.small_body(job, CONTRACT)
         if body is not None:
             return web.Response(body=body, headers={"Content-Type": CONTRACT.media_type})
-    return await send_file(request, service, job, CONTRACT)
-
-
-def _canonical(job_id: str) -> str:
-    """The id as jobs have it, lower case; anything else that is a UUID is one of no job."""
-    if len(job_id) == 36 and job_id.islower():
-        return job_id
-    try:
-        return str(uuid.UUID(job_id)) if len(job_id) == 36 else _unknown(job_id)
-    except ValueError:
-        return _unknown(job_id)
-
-
-def _unknown(job_id: str) -> str:
-    raise UnknownJob(job_id if len(job_id) <= _SHOWN else job_id[:_SHOWN] + "...")
+    layout = Layout(Result.of(job), CONTRACT)
+    tag = f"{job.id}-v1-{CONTRACT.name}"
+    return await send_layout(request, layout, CIMultiDict(), tag, codings=False)

@@ -10,13 +10,16 @@ from typing import Final
 from aiohttp import web
 from multidict import CIMultiDict
 
-from primesvc.errors import PrimesvcError
+from primesvc.errors import PrimesvcError, RangeNotSatisfiable
 
 log = logging.getLogger(__name__)
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 MEDIA_TYPE: Final = "application/problem+json"
+
+_MEMBERS: Final = ("limit", "formats", "length")
+"""Attributes of errors that become members of the problem document."""
 
 # Of the headers of aiohttp's own errors, those that describe the body it would have sent.
 _BODY_HEADERS: Final = ("Content-Type", "Content-Length")
@@ -51,14 +54,18 @@ def from_error(error: PrimesvcError) -> web.Response:
     headers: CIMultiDict[str] = CIMultiDict()
     if error.retry_after_s is not None:
         headers["Retry-After"] = str(math.ceil(error.retry_after_s))
-    limit = getattr(error, "limit", None)
+    if isinstance(error, RangeNotSatisfiable):
+        headers["Content-Range"] = f"bytes */{error.length}"
+    members = {
+        name: value for name in _MEMBERS if (value := getattr(error, name, None)) is not None
+    }
     return problem(
         error.status,
         error.title,
         str(error),
         type_=f"urn:primesvc:problem:{error.slug}",
         headers=headers,
-        **({} if limit is None else {"limit": limit}),
+        **members,
     )
 
 

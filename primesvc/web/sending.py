@@ -1,4 +1,4 @@
-"""Sends a result to a client at constant memory, however large it is and however slow the client.
+"""Sends virtual files to clients at constant memory, however large and however slow.
 
 A fast client is served by several workers ahead. One that takes nothing for
 a while costs no workers and no shared memory: the reader is closed, and begun
@@ -8,16 +8,18 @@ it is slow. One that takes nothing for longer is cut.
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from typing import Final
 
 from aiohttp import web
+from multidict import CIMultiDict
 
 from primesvc.errors import PrimesvcError
-from primesvc.formats.text import TextFormat
-from primesvc.jobs.job import Job
+from primesvc.formats.coding import Assembly
 from primesvc.results.layout import Layout
 from primesvc.service import PrimeService
+from primesvc.web.ranges import ByteRange, Multipart
 
 log = logging.getLogger(__name__)
 
@@ -29,68 +31,133 @@ PATIENCE_S: Final = 0.5
 """Seconds a client may take for `WRITE_BYTES` before it counts as slow."""
 
 
-async def send_file(
-    request: web.Request, service: PrimeService, job: Job, text: TextFormat
-) -> web.StreamResponse:
-    """Answer with the result of the job in a text format. Raises as `Job.check` does."""
-    layout = service.layout(job, text)
-    response = web.StreamResponse(headers={"Content-Type": text.media_type})
-    response.content_length = layout.length
-    await response.prepare(request)
-    if request.method == "HEAD":
+class Sending:
+    """The answer to one request for a virtual file; call one of its methods once."""
+
+    def __init__(self, request: web.Request, service: PrimeService, layout: Layout) -> None:
+        self._request = request
+        self._service = service
+        self._layout = layout
+        self._response: web.StreamResponse
+
+    async def whole(self, headers: "CIMultiDict[str]") -> web.StreamResponse:
+        """200 with the whole file; HEAD gets its length alone."""
+        headers["Content-Type"] = self._layout.format.media_type
+        length = self._layout.length
+        return await self._answer(
+            200, headers, length, lambda: self._send_range(ByteRange(0, length))
+        )
+
+    async def one_range(self, headers: "CIMultiDict[str]", range_: ByteRange) -> web.StreamResponse:
+        """206 with one byte range."""
+        headers["Content-Type"] = self._layout.format.media_type
+        headers["Content-Range"] = f"bytes {range_.first}-{range_.stop - 1}/{self._layout.length}"
+        length = range_.stop - range_.first
+        return await self._answer(206, headers, length, lambda: self._send_range(range_))
+
+    async def many_ranges(
+        self, headers: "CIMultiDict[str]", ranges: list[ByteRange], multipart: Multipart
+    ) -> web.StreamResponse:
+        """206 with several byte ranges, in the order they were asked for."""
+        headers["Content-Type"] = multipart.content_type
+
+        async def send() -> None:
+            for head, range_ in zip(multipart.heads, ranges, strict=True):
+                await self._write_patiently(head)
+                await self._send_range(range_)
+            await self._write_patiently(multipart.tail)
+
+        return await self._answer(206, headers, multipart.length, send)
+
+    async def coded(self, headers: "CIMultiDict[str]", coding: str) -> web.StreamResponse:
+        """200 with the whole file in a content coding, whose length is not known before."""
+        headers["Content-Type"] = self._layout.format.media_type
+        headers["Content-Encoding"] = coding
+        assembly = Assembly(coding)
+
+        async def send() -> None:
+            await self._write_patiently(assembly.head())
+            await self._send_range(ByteRange(0, self._layout.length), coding, assembly)
+            await self._write_patiently(assembly.tail())
+
+        return await self._answer(200, headers, None, send)
+
+    async def _answer(
+        self,
+        status: int,
+        headers: "CIMultiDict[str]",
+        length: int | None,
+        send: Callable[[], Awaitable[None]],
+    ) -> web.StreamResponse:
+        response = self._response = web.StreamResponse(status=status, headers=headers)
+        response.content_length = length
+        try:
+            await response.prepare(self._request)
+            if self._request.method != "HEAD":
+                await send()
+        except ConnectionError:
+            log.debug("a client left %s", self._request.path)
+        except TimeoutError:
+            log.info("a client took nothing of %s for too long: cut", self._request.path)
+            self._cut()
+        except PrimesvcError as error:
+            # The status is sent: a body that ends early is all that can tell of it now.
+            log.error("%s broke off: %s", self._request.path, error)
+            self._cut()
         return response
-    try:
-        await _send(request, response, service, job, layout)
-    except ConnectionError:
-        log.debug("a client left the result of %s", job.range)
-    except TimeoutError:
-        log.info("a client took nothing of the result of %s for too long: cut", job.range)
-        _cut(request)
-    except PrimesvcError as error:
-        # The status is sent: a body that ends early is all that can tell of it now.
-        log.error("the result of %s broke off: %s", job.range, error)
-        _cut(request)
-    return response
 
+    def _cut(self) -> None:
+        if self._request.transport is not None:
+            self._request.transport.abort()
 
-def _cut(request: web.Request) -> None:
-    if request.transport is not None:
-        request.transport.abort()
-
-
-async def _send(
-    request: web.Request,
-    response: web.StreamResponse,
-    service: PrimeService,
-    job: Job,
-    layout: Layout,
-) -> None:
-    sent = 0
-    gentle = False
-    while sent < layout.length:
-        stalled = False
-        async with aclosing(service.read(job, layout, sent, layout.length, gentle=gentle)) as views:
-            async for view in views:
-                for at in range(0, len(view), WRITE_BYTES):
-                    chunk = bytes(view[at : at + WRITE_BYTES])
-                    sent += len(chunk)
-                    stalled = not await _write(response, chunk)
-                    if stalled:
+    async def _send_range(
+        self, range_: ByteRange, coding: str | None = None, assembly: Assembly | None = None
+    ) -> None:
+        at = range_.first
+        gentle = False
+        while at < range_.stop:
+            stalled = False
+            parts = self._service.read(self._layout, at, range_.stop, coding=coding, gentle=gentle)
+            async with aclosing(parts):
+                async for part in parts:
+                    at += part.raw_bytes
+                    if assembly is not None:
+                        assembly.add(part.raw_bytes, part.crc)
+                    rest = b""
+                    for start in range(0, len(part.view), WRITE_BYTES):
+                        chunk = bytes(part.view[start : start + WRITE_BYTES])
+                        if not await self._write(chunk):
+                            stalled = True
+                            if coding is None:
+                                at -= len(part.view) - start - len(chunk)
+                            else:
+                                rest = bytes(part.view[start + len(chunk) :])
+                            break
+                    if stalled or gentle:
                         break
-                if stalled or gentle:
-                    break
-        # A client that took a step in time is served at full speed again.
-        gentle = stalled
-        if stalled:
-            async with asyncio.timeout(service.settings.stall_timeout_s):
-                await request.writer.drain()
+            # A client that took a small step in time is served at full speed again.
+            gentle = stalled
+            if stalled:
+                await self._drain()
+                await self._write_patiently(rest)
 
+    async def _write(self, chunk: bytes) -> bool:
+        """Hand the chunk to the transport; whether the client took its bytes in time."""
+        try:
+            async with asyncio.timeout(PATIENCE_S):
+                await self._response.write(chunk)
+        except TimeoutError:
+            return False
+        return True
 
-async def _write(response: web.StreamResponse, chunk: bytes) -> bool:
-    """Hand the chunk to the transport; whether the client took its bytes in time."""
-    try:
-        async with asyncio.timeout(PATIENCE_S):
-            await response.write(chunk)
-    except TimeoutError:
-        return False
-    return True
+    async def _drain(self) -> None:
+        """Wait until the client has taken what the transport holds. Raises `TimeoutError`."""
+        async with asyncio.timeout(self._service.settings.stall_timeout_s):
+            await self._request.writer.drain()
+
+    async def _write_patiently(self, data: bytes) -> None:
+        """Write bytes that are already in memory. Raises `TimeoutError` if the client stalls."""
+        for start in range(0, len(data), WRITE_BYTES):
+            async with asyncio.timeout(self._service.settings.stall_timeout_s):
+                await self._response.write(data[start : start + WRITE_BYTES])
+                await self._request.writer.drain()

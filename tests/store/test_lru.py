@@ -14,25 +14,17 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 import pytest
-
-# aiocache 0.12 carries neither annotations nor a py.typed marker: its names are Any here.
-from aiocache import (  # type: ignore[import-untyped]
-    SimpleMemoryCache,
-    cached,
-    lock,
-    plugins,
-    serializers,
-)
+from aiocache import SimpleMemoryCache, cached, lock, plugins, serializers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
 from primesvc.store.lru import ENTRY_OVERHEAD_BYTES, CacheStats, LRUCache
+from tests.helpers import WAIT_S, eventually
 
 TTL_S = 0.01
 # For tests in which a command must come before the deadline even on a machine that stalls.
 ROOMY_TTL_S = 0.2
-PATIENCE_S = 10.0
 AN_HOUR_S = 3600.0
 PLENTY_BYTES = 1 << 20
 
@@ -58,13 +50,6 @@ def room_for(entries: int, *, value_bytes: int = 10) -> LRUCache:
 async def keys(cache: LRUCache) -> list[str]:
     """Return the live keys, least recently used first."""
     return list(await cache.raw("keys"))
-
-
-async def eventually(condition: Callable[[], bool]) -> None:
-    """Wait, within bounds, until something that no event announces has happened."""
-    async with asyncio.timeout(PATIENCE_S):
-        while not condition():  # noqa: ASYNC110 - a timer that fires sets no event
-            await asyncio.sleep(TTL_S / 10)
 
 
 async def set_and_outlive(cache: LRUCache, key: str, value: Any) -> None:
@@ -278,6 +263,14 @@ async def test_a_late_timer_shows_no_expired_entry(command: Command, answer: Any
         assert await command(cache) == answer
 
 
+async def test_whoever_meets_an_expired_entry_drops_it() -> None:
+    """An access past the deadline gives the bytes back without waiting for the late timer."""
+    cache = LRUCache(max_bytes=PLENTY_BYTES)
+    await set_and_outlive(cache, "k", b"v")
+    assert await cache.get("k") is None
+    assert (len(cache), cache.stats().current_bytes) == (0, 0)
+
+
 async def test_a_key_set_again_after_expiry_outlives_the_old_timer() -> None:
     """The timer of an expired entry does not take the entry that succeeded it."""
     cache = LRUCache(max_bytes=PLENTY_BYTES)
@@ -485,7 +478,7 @@ async def test_a_redlock_makes_the_second_wait() -> None:
         async with lock.RedLock(cache, "k", lease=AN_HOUR_S):
             log.append("second enters")
 
-    async with asyncio.timeout(PATIENCE_S):
+    async with asyncio.timeout(WAIT_S):
         await asyncio.gather(first(), second())
     assert log == ["first leaves", "second enters"]
 
@@ -556,7 +549,7 @@ async def test_base_options_reach_the_base() -> None:
         plugins=[plugins.HitMissRatioPlugin()],
         namespace="ns:",
         key_builder=lambda key, namespace: f"{namespace}{key.upper()}",
-        timeout=PATIENCE_S,
+        timeout=WAIT_S,
     )
     await cache.set("k", [1, 2])
     assert await cache.get("k") == [1, 2]

@@ -1,0 +1,156 @@
+"""GET /jobs/{id}/primes: the result of a job as a virtual file."""
+
+import re
+from typing import Final
+
+from aiohttp import web
+from multidict import CIMultiDict
+
+from primesvc.errors import InvalidParameter, PreconditionFailed, RangeNotSatisfiable
+from primesvc.formats.base import Format
+from primesvc.jobs.job import Job
+from primesvc.results.layout import Layout
+from primesvc.results.result import Result
+from primesvc.sieve.packed import Summary
+from primesvc.web.keys import service_of
+from primesvc.web.negotiation import choose_coding, choose_format
+from primesvc.web.parameters import canonical_id
+from primesvc.web.ranges import Multipart, read_ranges
+from primesvc.web.sending import Sending
+
+_VERSION: Final = 1
+"""Part of every ETag: raise it when the bytes of a format change."""
+
+_FOREVER: Final = "public, max-age=31536000, immutable"
+"""Primes do not change."""
+
+_COUNT: Final = re.compile(r"[0-9]{1,20}", re.ASCII)
+
+MAX_OFFSET: Final = 2**64
+
+
+async def get_primes(request: web.Request) -> web.StreamResponse:
+    """GET /jobs/{id}/primes: in the format asked for, whole, in byte ranges, or a page of it."""
+    service = service_of(request.app)
+    job = service.job(canonical_id(request.match_info["id"]))
+    format_ = choose_format(request)
+    result = Result.of(job)
+    offset, limit = _read_count(request, "offset"), _read_count(request, "limit")
+    headers = CIMultiDict(
+        {
+            "Vary": "Accept, Accept-Encoding",
+            "Cache-Control": _FOREVER,
+            "Content-Disposition": _disposition(job, format_, offset, limit),
+        }
+    )
+    page: Result | None = result
+    if offset is not None or limit is not None:
+        _add_links(request, headers, result.total.count, offset or 0, limit)
+        page = await service.page(result, offset or 0, MAX_OFFSET if limit is None else limit)
+    tag = f"{job.id}-v{_VERSION}-{format_.name}"
+    if page is not result:
+        tag += f"-{offset or 0}-{'' if limit is None else limit}"
+    if page is None:
+        return _empty(request, format_, headers, tag)
+    return await send_layout(request, Layout(page, format_), headers, tag, codings=True)
+
+
+async def send_layout(
+    request: web.Request,
+    layout: Layout,
+    headers: "CIMultiDict[str]",
+    tag: str,
+    *,
+    codings: bool,
+) -> web.StreamResponse:
+    """Answer with a virtual file, as the conditions and ranges of the request want it.
+
+    `tag` tells it from every other file, `codings` allows content codings.
+    Raises `PreconditionFailed` and `RangeNotSatisfiable`.
+    """
+    sending = Sending(request, service_of(request.app), layout)
+    range_header = request.headers.get("Range") if request.method == "GET" else None
+    # Ranges are of the identity form only: where one is asked for, that is served.
+    coding = choose_coding(request) if codings and range_header is None else None
+    etag = f'"{tag}-{coding}"' if coding else f'"{tag}"'
+    headers["ETag"] = etag
+    headers["Accept-Ranges"] = "bytes"
+    if (answer := _by_conditions(request, etag, headers)) is not None:
+        return answer
+    if range_header is not None and request.headers.get("If-Range", etag) == etag:
+        ranges = read_ranges(range_header, layout.length)
+        if ranges is not None:
+            if not ranges:
+                raise RangeNotSatisfiable(layout.length)
+            if len(ranges) == 1:
+                return await sending.one_range(headers, ranges[0])
+            boundary = f"primesvc-{abs(hash((tag, *ranges))):016x}"
+            multipart = Multipart(boundary, layout.format.media_type, ranges, layout.length)
+            return await sending.many_ranges(headers, ranges, multipart)
+    if coding:
+        return await sending.coded(headers, coding)
+    return await sending.whole(headers)
+
+
+def _by_conditions(
+    request: web.Request, etag: str, headers: "CIMultiDict[str]"
+) -> web.Response | None:
+    """304 or an error if `If-None-Match` or `If-Match` decides so (RFC 9110, 13.2.2)."""
+    plain = etag.strip('"')
+    wanted = request.if_match
+    if wanted is not None and not any(t.value in ("*", plain) and not t.is_weak for t in wanted):
+        raise PreconditionFailed(etag)
+    known = request.if_none_match
+    if known is not None and any(tag.value in ("*", plain) for tag in known):
+        kept = {
+            name: headers[name] for name in ("ETag", "Cache-Control", "Vary") if name in headers
+        }
+        return web.Response(status=304, headers=kept)
+    return None
+
+
+def _read_count(request: web.Request, name: str) -> int | None:
+    text = request.query.get(name)
+    if text is None:
+        return None
+    if not _COUNT.fullmatch(text) or int(text) > MAX_OFFSET:
+        raise InvalidParameter(name, f"{text[:60]!r} is not a whole number from 0 to 2^64")
+    return int(text)
+
+
+def _disposition(job: Job, format_: Format, offset: int | None, limit: int | None) -> str:
+    name = f"primes-{job.range.start}-{job.range.end}"
+    if offset is not None or limit is not None:
+        name += f"-from-{offset or 0}" + ("" if limit is None else f"-limit-{limit}")
+    return f'inline; filename="{name}.{format_.extension}"'
+
+
+def _add_links(
+    request: web.Request,
+    headers: "CIMultiDict[str]",
+    count: int,
+    offset: int,
+    limit: int | None,
+) -> None:
+    """The neighbouring pages (RFC 8288), as references relative to this one."""
+    if not limit:
+        return
+    links = []
+    if offset + limit < count:
+        links.append((offset + limit, limit, "next"))
+    if offset > 0:
+        links.append((max(offset - limit, 0), min(limit, offset), "prev"))
+    for at, size, relation in links:
+        query = request.rel_url.update_query(offset=str(at), limit=str(size)).raw_query_string
+        headers.add("Link", f'<?{query}>; rel="{relation}"')
+
+
+def _empty(
+    request: web.Request, format_: Format, headers: "CIMultiDict[str]", tag: str
+) -> web.StreamResponse:
+    """A page behind the last prime: a whole file without primes, which needs no reader."""
+    headers["ETag"] = f'"{tag}"'
+    headers["Content-Type"] = format_.media_type
+    if (answer := _by_conditions(request, headers["ETag"], headers)) is not None:
+        return answer
+    return web.Response(body=format_.head(Summary(0, 0)) + format_.tail(), headers=headers)

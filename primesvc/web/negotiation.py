@@ -1,0 +1,70 @@
+"""Content negotiation: which format and which coding a client is served (RFC 9110, 12)."""
+
+import ipaddress
+from typing import Final
+
+from aiohttp import web
+from werkzeug.datastructures import Accept, MIMEAccept
+from werkzeug.http import parse_accept_header
+
+from primesvc.errors import InvalidParameter, NotAcceptable
+from primesvc.formats.base import Format
+from primesvc.formats.catalog import AS_STRINGS, FORMATS
+from primesvc.formats.coding import CODINGS
+
+NUMBERS: Final = ("number", "string")
+
+
+def choose_format(request: web.Request) -> Format:
+    """The format that `?format=` names, else the one the `Accept` header likes best.
+
+    Raises `NotAcceptable` and `InvalidParameter`.
+    """
+    name = request.query.get("format")
+    if name is None:
+        name = _by_accept(", ".join(request.headers.getall("Accept", [])))
+    if name not in FORMATS:
+        raise NotAcceptable(f"the format {name[:60]!r} is not known", list(FORMATS))
+    numbers = request.query.get("numbers", "number")
+    if numbers not in NUMBERS:
+        raise InvalidParameter("numbers", f"{numbers[:60]!r} is none of {', '.join(NUMBERS)}")
+    if numbers == "string":
+        # Formats without numbers in JSON lose no digits: for them it changes nothing.
+        return AS_STRINGS.get(name, FORMATS[name])
+    return FORMATS[name]
+
+
+def _by_accept(header: str) -> str:
+    if not header.strip():
+        return next(iter(FORMATS))
+    accept = parse_accept_header(header, MIMEAccept)
+    names = {format_.media_type.partition(";")[0]: name for name, format_ in FORMATS.items()}
+    best = accept.best_match(list(names))
+    if best is None:
+        raise NotAcceptable(f"none of the formats is among {header[:200]!r}", list(FORMATS))
+    return names[best]
+
+
+def choose_coding(request: web.Request) -> str | None:
+    """The content coding to apply, None for none.
+
+    Where the client accepts one and it pays: on the machine itself it never
+    does, for the network is faster than any compressor.
+    """
+    header = ", ".join(request.headers.getall("Accept-Encoding", []))
+    if not header or _is_local(request):
+        return None
+    accept = parse_accept_header(header, Accept)
+    best = max(CODINGS, key=accept.quality)
+    # An identity that is not mentioned is acceptable, but not preferred (RFC 9110, 12.5.3).
+    least = accept.quality("identity") if "identity" in header.lower() else 0.0
+    quality = accept.quality(best)
+    return best if quality > 0 and quality >= least else None
+
+
+def _is_local(request: web.Request) -> bool:
+    peer = request.transport.get_extra_info("peername") if request.transport else None
+    try:
+        return not peer or ipaddress.ip_address(peer[0]).is_loopback
+    except (TypeError, ValueError):
+        return True  # a Unix socket

@@ -1,0 +1,360 @@
+"""The store of pieces: one call a piece, whoever wants it, and caches that cannot be trusted."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import numpy as np
+import pytest
+from aiocache.base import BaseCache
+
+from primesvc import PrimeService, Settings
+from primesvc.sieve.grid import CELLS, SEGMENTS, Grid
+from primesvc.sieve.packed import Packed, Summary, pack
+from primesvc.sieve.range import Range
+from primesvc.store.lru import LRUCache
+from primesvc.store.segments import CHUNK_PIECES, Flight, SegmentStore
+from tests.helpers import WAIT_S, eventually
+from tests.oracles import primes_between
+
+HEAVY = SEGMENTS.index(10**15)
+"""About 0.1 s of work: a worker busy with it takes no other, and it is no express call."""
+
+
+@pytest.fixture
+def cache() -> LRUCache:
+    """The cache of the service, to look into and to tamper with."""
+    return LRUCache(max_bytes=2**26)
+
+
+@pytest.fixture
+async def service(cache: LRUCache) -> AsyncIterator[PrimeService]:
+    """A service with one worker, which one heavy piece keeps busy."""
+    async with PrimeService(Settings(workers=1), cache=cache) as service:
+        yield service
+
+
+@pytest.fixture
+def store(service: PrimeService) -> SegmentStore:
+    """The store of the service."""
+    return service.store
+
+
+def board(
+    service: PrimeService, grid: Grid, indices: range, *, with_primes: bool = True
+) -> tuple[Flight, range]:
+    """Board a flight for the pieces, as a new client of the workers."""
+    flow = service.dispatcher.flow("test")
+    return service.store.board(grid, indices, with_primes=with_primes, flow=flow)
+
+
+def board_one(
+    service: PrimeService, grid: Grid, index: int, *, with_primes: bool = True
+) -> Flight:
+    """Board a flight for one piece."""
+    return board(service, grid, range(index, index + 1), with_primes=with_primes)[0]
+
+
+async def landing(flight: Flight) -> Flight:
+    """Wait for a flight, however it ends."""
+    await asyncio.wait([flight.landed], timeout=WAIT_S)
+    assert flight.landed.done(), f"{flight} did not land"
+    return flight
+
+
+def under_way(store: SegmentStore) -> int:
+    """How many pieces are under way: what must be nothing once nobody wants anything."""
+    return len(store._flights)
+
+
+def primes_of(piece: Range) -> np.ndarray[Any, np.dtype[np.uint64]]:
+    """The primes of a piece, from the oracle."""
+    return np.array(primes_between(piece.start, piece.end), np.uint64)
+
+
+async def test_two_who_want_a_piece_share_one_flight(
+    service: PrimeService, store: SegmentStore
+) -> None:
+    """The second to want a piece boards the flight of the first, and it is sieved once."""
+    first = board_one(service, CELLS, 5)
+    second = board_one(service, CELLS, 5)
+    assert second is first
+    assert store.stats.joined == 1
+    await landing(first)
+    np.testing.assert_array_equal(first.packed[5].primes(), primes_of(CELLS.piece(5)))
+    assert first.summaries[5] == first.packed[5].summary(CELLS.piece(5))
+    assert store.stats.sieved == 1
+    store.leave(first)
+    store.leave(second)
+    assert under_way(store) == 0
+
+
+async def test_many_readers_of_a_piece_sieve_it_once(
+    service: PrimeService, store: SegmentStore
+) -> None:
+    """Fifty readers at once get the same primes from one call, and later ones from the cache."""
+    flow = service.dispatcher.flow("test")
+    async with asyncio.timeout(WAIT_S):
+        found = await asyncio.gather(*(store.packed(CELLS, 9, flow=flow) for _ in range(50)))
+        later = await store.packed(CELLS, 9, flow=flow)
+    expected = primes_of(CELLS.piece(9))
+    for packed in (*found, later):
+        np.testing.assert_array_equal(packed.primes(), expected)
+    assert (store.stats.sieved, store.stats.joined, store.stats.hits) == (1, 49, 1)
+
+
+async def test_a_flight_takes_neighbours_along(service: PrimeService, store: SegmentStore) -> None:
+    """Cheap pieces travel in one call, up to a bound; those that are wanted next come with it."""
+    flight, served = board(service, CELLS, range(10, 10 + 10 * CHUNK_PIECES))
+    assert served == flight.indices
+    assert served.start == 10
+    assert 1 < len(served) <= CHUNK_PIECES
+    await landing(flight)
+    assert list(flight.packed) == list(flight.summaries) == list(served)
+    assert store.stats.sieved == len(served)
+    for index in (served[0], served[-1]):
+        assert await store.holds(CELLS.piece(index))
+        assert store.summary(CELLS, index) == flight.summaries[index]
+    store.leave(flight)
+
+
+async def test_a_chunk_of_costly_pieces_is_one_piece(service: PrimeService) -> None:
+    """A piece that is a chunk's work by itself travels alone."""
+    flight, served = board(service, SEGMENTS, range(HEAVY, HEAVY + 100))
+    assert served == range(HEAVY, HEAVY + 1)
+    service.store.leave(await landing(flight))
+
+
+async def test_a_chunk_ends_before_what_is_known_or_under_way(
+    service: PrimeService, store: SegmentStore
+) -> None:
+    """Pieces that somebody else has or gets are not sieved again within a run of neighbours."""
+    known = await landing(board_one(service, CELLS, 13))
+    flying = board_one(service, CELLS, 17)
+    first, served = board(service, CELLS, range(10, 30))
+    assert served == range(10, 13)
+    second, served = board(service, CELLS, range(14, 30))
+    assert served == range(14, 17)
+    third, served = board(service, CELLS, range(17, 30))
+    assert (third, served) == (flying, range(17, 18))
+    for flight in (known, flying, first, second, third):
+        store.leave(await landing(flight))
+    assert store.stats.sieved == 8
+
+
+async def test_boarding_a_flight_midway_serves_its_rest(
+    service: PrimeService, store: SegmentStore
+) -> None:
+    """Who wants pieces from the middle of a flight on gets those that are wanted and on it."""
+    flight, _ = board(service, CELLS, range(10, 20))
+    for wanted, expected in ((range(12, 15), range(12, 15)), (range(18, 25), range(18, 20))):
+        joined, served = board(service, CELLS, wanted)
+        assert joined is flight
+        assert served == expected
+        store.leave(joined)
+    assert store.stats.joined == 5
+    store.leave(await landing(flight))
+
+
+async def test_the_last_to_leave_drops_a_flight_that_has_not_begun(
+    service: PrimeService, store: SegmentStore
+) -> None:
+    """A call that still waits for a worker is not made once nobody wants it, and nobody boards it.
+
+    The worker is busy meanwhile with something else.
+    """
+    busy = board_one(service, SEGMENTS, HEAVY)
+    assert busy.call.started
+    unwanted = board_one(service, SEGMENTS, HEAVY + 1)
+    assert not unwanted.call.started
+    store.leave(unwanted)
+    assert under_way(store) == 1
+    again = board_one(service, SEGMENTS, HEAVY + 1)
+    assert again is not unwanted
+    store.leave(again)
+    await landing(unwanted)
+    assert unwanted.landed.cancelled()
+    store.leave(await landing(busy))
+    async with asyncio.timeout(WAIT_S):
+        await service.count(Range(0, 10))  # the worker has come past the place of the dropped call
+    assert store.stats.sieved == 2
+    assert store.summary(SEGMENTS, HEAVY + 1) is None
+    assert under_way(store) == 0
+
+
+async def test_one_of_two_who_leaves_drops_nothing(
+    service: PrimeService, store: SegmentStore
+) -> None:
+    """A flight goes on for the one who still waits, whoever of the two began it."""
+    busy = board_one(service, SEGMENTS, HEAVY)
+    wanted = board_one(service, SEGMENTS, HEAVY + 1)
+    assert board_one(service, SEGMENTS, HEAVY + 1) is wanted
+    assert not wanted.call.started
+    store.leave(wanted)
+    await landing(wanted)
+    assert wanted.landed.result() is None
+    assert wanted.summaries[HEAVY + 1].count == wanted.packed[HEAVY + 1].count > 0
+    for flight in (busy, wanted):
+        store.leave(flight)
+
+
+async def test_a_flight_that_has_begun_ends_and_is_kept(
+    service: PrimeService, store: SegmentStore
+) -> None:
+    """What a worker has begun is not thrown away when the last one leaves."""
+    flight = board_one(service, CELLS, 5)
+    assert flight.call.started
+    store.leave(flight)
+    await landing(flight)
+    assert store.summary(CELLS, 5) is not None
+    assert await store.holds(CELLS.piece(5))
+
+
+async def test_a_reader_who_gives_up_leaves_nothing_behind(
+    service: PrimeService, store: SegmentStore
+) -> None:
+    """A cancelled reader drops its flight, but not the flight that another waits for."""
+    busy = board_one(service, SEGMENTS, HEAVY)
+    flow = service.dispatcher.flow("test")
+    alone = asyncio.create_task(store.packed(SEGMENTS, HEAVY + 1, flow=flow))
+    one = asyncio.create_task(store.packed(SEGMENTS, HEAVY + 2, flow=flow))
+    other = asyncio.create_task(store.packed(SEGMENTS, HEAVY + 2, flow=flow))
+    await eventually(lambda: under_way(store) == 3 and store.stats.joined == 1)
+    for task in (alone, one):
+        task.cancel()
+    await eventually(lambda: under_way(store) == 2)
+    async with asyncio.timeout(WAIT_S):
+        assert (await other).count > 0
+    store.leave(await landing(busy))
+    await asyncio.wait([alone, one])
+    assert alone.cancelled()
+    assert one.cancelled()
+    assert store.stats.sieved == 2
+
+
+async def test_who_needs_primes_does_not_wait_for_a_count(
+    service: PrimeService, store: SegmentStore
+) -> None:
+    """A flight that only counts has no primes to bring, so a second one is begun for them."""
+    counting = board_one(service, CELLS, 5, with_primes=False)
+    listing = board_one(service, CELLS, 5, with_primes=True)
+    assert listing is not counting
+    assert store.stats.joined == 0
+    await landing(counting)
+    await landing(listing)
+    assert not counting.packed
+    assert listing.packed[5].count == counting.summaries[5].count
+    assert listing.summaries == counting.summaries
+    for flight in (counting, listing):
+        store.leave(flight)
+
+
+async def test_who_needs_a_count_boards_a_flight_with_primes(
+    service: PrimeService, store: SegmentStore
+) -> None:
+    """A flight that brings primes counts them too, so it serves both."""
+    listing = board_one(service, CELLS, 5, with_primes=True)
+    counting = board_one(service, CELLS, 5, with_primes=False)
+    assert counting is listing
+    for flight in (await landing(listing), counting):
+        store.leave(flight)
+    assert (store.stats.sieved, store.stats.joined) == (1, 1)
+
+
+async def test_a_count_stores_no_primes(service: PrimeService, store: SegmentStore) -> None:
+    """A flight that only counts fills the table of summaries and leaves the cache alone."""
+    flight = await landing(board_one(service, CELLS, 0, with_primes=False))
+    assert store.summary(CELLS, 0) == Summary(6542, 30464)
+    assert not await store.holds(CELLS.piece(0))
+    assert await store.cached(CELLS.piece(0)) is None
+    store.leave(flight)
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        b"",
+        b"nonsense, but longer than a header",
+        "text of another program's",
+        17,
+        ["a", "list"],
+        pack(np.array([2, 3, 5, 7], np.uint64))[:-1],
+    ],
+    ids=["empty", "nonsense", "text", "number", "list", "truncated"],
+)
+async def test_what_cannot_be_read_is_sieved_again(
+    service: PrimeService, store: SegmentStore, cache: LRUCache, damaged: object
+) -> None:
+    """An entry that is no packed primes is counted, sieved again and replaced."""
+    piece = CELLS.piece(5)
+    await cache.set(store.key(piece), damaged)
+    flow = service.dispatcher.flow("test")
+    async with asyncio.timeout(WAIT_S):
+        packed = await store.packed(CELLS, 5, flow=flow)
+    np.testing.assert_array_equal(packed.primes(), primes_of(piece))
+    assert (store.stats.damaged, store.stats.sieved, store.stats.hits) == (1, 1, 0)
+    repaired = await store.cached(piece)
+    assert repaired is not None
+    np.testing.assert_array_equal(repaired.primes(), primes_of(piece))
+
+
+async def test_a_piece_is_cached_as_packed_bytes_under_its_ends(
+    service: PrimeService, store: SegmentStore, cache: LRUCache
+) -> None:
+    """What another replica would find in a shared cache is named and made as documented."""
+    store.leave(await landing(board_one(service, CELLS, 0)))
+    data = await cache.get("primes:0:65535")
+    assert isinstance(data, bytes)
+    np.testing.assert_array_equal(Packed(data).primes(), primes_of(Range(0, 65535)))
+
+
+async def test_looking_whether_a_piece_is_held_is_no_use_of_it(
+    service: PrimeService, store: SegmentStore
+) -> None:
+    """To ask is neither a hit nor a miss, and brings nothing."""
+    assert not await store.holds(CELLS.piece(5))
+    store.leave(await landing(board_one(service, CELLS, 5)))
+    assert await store.holds(CELLS.piece(5))
+    assert store.stats.hits == 0
+
+
+class BrokenCache(BaseCache):  # type: ignore[misc]  # aiocache has no annotations
+    """An embedder's cache whose server is gone."""
+
+    NAME = "broken"
+
+    async def _get(self, *args: Any, **kwargs: Any) -> Any:
+        raise ConnectionError("the cache is gone")
+
+    async def _set(self, *args: Any, **kwargs: Any) -> Any:
+        raise ConnectionError("the cache is gone")
+
+    async def _exists(self, *args: Any, **kwargs: Any) -> Any:
+        raise ConnectionError("the cache is gone")
+
+
+class SilentCache(BrokenCache):
+    """An embedder's cache whose server never answers; aiocache's timeout ends each command."""
+
+    async def _get(self, *args: Any, **kwargs: Any) -> Any:
+        await asyncio.Event().wait()
+
+    _set = _exists = _get
+
+
+@pytest.mark.parametrize("cache", [BrokenCache(), SilentCache(timeout=0.01)])
+async def test_a_cache_that_fails_costs_only_time(
+    cache: BaseCache, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Without a cache that works counts and primes are right all the same, and the log says why."""
+    async with PrimeService(Settings(workers=1), cache=cache) as service:
+        range_ = Range(1000, 200_000)
+        async with asyncio.timeout(WAIT_S):
+            assert await service.count(range_) == 17_984 - 168
+            job = await service.submit(range_)
+            arrays = [array async for array in service.primes(job)]
+        np.testing.assert_array_equal(np.concatenate(arrays), primes_of(range_))
+        assert service.store.stats.cache_errors > 0
+        assert service.store.stats.hits == 0
+    assert "the cache failed, going on without it" in caplog.text
+    await cache.close()

@@ -1,0 +1,90 @@
+"""What the tests of the HTTP face share: a broken executor, and a client close to the socket."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import NoReturn, ParamSpec, TypeVar
+
+from primesvc import Range
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class FaultyExecutor(ThreadPoolExecutor):
+    """An embedder's executor that, while `fault` is set, cannot run calls that touch `number`.
+
+    `only` is the name of the function whose calls it cannot run, None for all.
+    """
+
+    def __init__(
+        self, number: int, fault: BaseException | None, *, only: str | None = None
+    ) -> None:
+        super().__init__(2)
+        self.number = number
+        self.fault = fault
+        self.only = only
+
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> "Future[T]":
+        """As a `ThreadPoolExecutor` does, but for the fault."""
+        if self.fault is not None and isinstance(fn, partial) and self._breaks(fn):
+            return super().submit(partial(self._fail, self.fault))
+        return super().submit(fn, *args, **kwargs)
+
+    def _breaks(self, call: "partial[object]") -> bool:
+        if self.only is not None and call.func.__name__ != self.only:
+            return False
+        ranges = [r for a in call.args for r in (a if isinstance(a, list) else [a])]
+        return any(isinstance(r, Range) and r.start <= self.number <= r.end for r in ranges)
+
+    @staticmethod
+    def _fail(fault: BaseException) -> NoReturn:
+        raise fault
+
+
+class RawDownload:
+    """A GET on a socket with a small receive buffer: what is not read here stays with the server.
+
+    `length` is the Content-Length; `read` hands out the body as far as one asks for it.
+    """
+
+    def __init__(self, sock: socket.socket, length: int, body: bytes) -> None:
+        self._sock = sock
+        self._body = body
+        self.length = length
+
+    async def read(self, most: int) -> bytes:
+        """Some bytes of the body, at most `most`; none at its end. Raises `ConnectionError`."""
+        if not self._body:
+            loop = asyncio.get_running_loop()
+            return await loop.sock_recv(self._sock, most)
+        data, self._body = self._body[:most], self._body[most:]
+        return data
+
+
+@asynccontextmanager
+async def raw_download(
+    host: str, port: int, path: str, *, receive_bytes: int = 2**16
+) -> AsyncIterator[RawDownload]:
+    """GET a path; its head is read. Leaving the context closes the socket, read or not."""
+    loop = asyncio.get_running_loop()
+    with socket.socket() as sock:
+        # Before connecting: it decides the window that the server is offered.
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_bytes)
+        sock.setblocking(False)
+        await loop.sock_connect(sock, (host, port))
+        request = f"GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"
+        await loop.sock_sendall(sock, request.encode())
+        data = b""
+        while b"\r\n\r\n" not in data:
+            more = await loop.sock_recv(sock, 2**16)
+            assert more, "the server closed the connection before the head was complete"
+            data += more
+        head, _, body = data.partition(b"\r\n\r\n")
+        status, *lines = head.decode().split("\r\n")
+        assert status.split()[1] == "200", head
+        headers = {k.lower(): v.strip() for k, _, v in (line.partition(":") for line in lines)}
+        yield RawDownload(sock, int(headers["content-length"]), body)

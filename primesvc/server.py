@@ -65,7 +65,9 @@ async def _serve(settings: Settings) -> None:
         except OSError as error:
             raise AddressUnusable(settings, error) from error
         _announce(runner, app, settings)
+        warming = asyncio.create_task(service_of(app).warm_up())
         await stop.wait()
+        warming.cancel()
         _say("stopping: answers under way are finished first; again to stop at once")
     finally:
         await _stop(runner, settings.drain_s, hurry)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from primesvc.compute.arena import Arena
 from primesvc.compute.cpus import usable_cpus
-from primesvc.compute.dispatcher import Dispatcher
+from primesvc.compute.dispatcher import INLINE_S, Dispatcher
 from primesvc.compute.pool import ForeignExecutor, ProcessPool, Runner
 from primesvc.errors import PrimesvcError, RangeNotAllowed, ServiceClosed
 from primesvc.formats.base import Format, total_bytes
@@ -84,7 +84,13 @@ class PrimeService:
             self.engine = await asyncio.to_thread(load_engine, self.settings.engine)
             arena = self._open_arena(stack)
             runner = await self._open_runner(stack)
-            self.dispatcher = Dispatcher(runner, parallel=self.workers, arena=arena)
+            self.dispatcher = Dispatcher(
+                runner,
+                parallel=self.workers,
+                arena=arena,
+                # An embedder's executor gets all the work.
+                inline_s=0.0 if self._executor is not None else INLINE_S,
+            )
             cache = self._cache
             if cache is None:
                 cache = LRUCache(max_bytes=self.settings.cache_bytes)
@@ -150,6 +156,11 @@ class PrimeService:
     def closed(self) -> bool:
         """Whether the service is not (or no longer) entered."""
         return self._exit is None
+
+    async def warm_up(self) -> None:
+        """Start the worker processes now instead of with the first work."""
+        if self.pool is not None:
+            await self.pool.warm_up()
 
     def find(self, range_: Range) -> Job | None:
         """The job for the range, if there is one that has a result or will have."""

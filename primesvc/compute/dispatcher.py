@@ -14,7 +14,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from primesvc.compute.arena import Arena, Slot
 from primesvc.compute.pool import Runner
@@ -28,16 +28,14 @@ EXPRESS_S: Final = 0.01
 others are busy with longer ones: a small request then never waits for a
 chunk of a large one, and the scheduler of the system shares the cores."""
 
+INLINE_S: Final = 0.3e-3
+"""Estimated seconds up to which a call runs on the event loop itself: a round
+trip to a worker takes 0.5 to 1 ms and keeps the loop busy for 0.3 ms of it. An
+estimate may be wrong by a factor of a few, so the loop is held for 1 ms at the
+most; longer calls always go to a worker."""
+
 LEAST_COST_S: Final = 0.5e-3
 """What a call is charged at least: the round trip to a worker."""
-
-
-class HasPayload(Protocol):
-    """A worker's answer that says where its bytes are."""
-
-    @property
-    def payload(self) -> Payload:
-        """Where the bytes are."""
 
 
 class Delivery:
@@ -45,8 +43,9 @@ class Delivery:
 
     __slots__ = ("_slot", "answer", "view")
 
-    def __init__(self, answer: Any, payload: Payload, slot: Slot | None) -> None:
+    def __init__(self, answer: Any, slot: Slot | None) -> None:
         self.answer = answer
+        payload: Payload = answer if isinstance(answer, Payload) else answer.payload
         self.view: memoryview
         """The bytes; not to be looked at after `release`."""
         if payload.inline is None:
@@ -79,6 +78,12 @@ class Call:
         self.started = False
         self.done: asyncio.Future[Delivery] = asyncio.get_running_loop().create_future()
 
+    def fail(self, error: Exception) -> None:
+        """End the call with an error, unless it was cancelled."""
+        if not self.done.done():
+            self.done.set_exception(error)
+            self.done.exception()  # whoever waits sees it; nobody has to wait
+
     def cancel(self) -> None:
         """Drop the call if it still waits; if it runs, drop its outcome."""
         if not self.done.cancel() and not self.done.exception():
@@ -108,9 +113,15 @@ class Flow:
 
 
 class Dispatcher:
-    """Runs the calls of all flows on `parallel` workers, and short ones on one more."""
+    """Runs the calls of all flows on `parallel` workers, and short ones on one more.
 
-    def __init__(self, runner: Runner, *, parallel: int, arena: Arena | None) -> None:
+    Calls of up to `inline_s` estimated seconds run at once on the event loop.
+    """
+
+    def __init__(
+        self, runner: Runner, *, parallel: int, arena: Arena | None, inline_s: float = 0.0
+    ) -> None:
+        self._inline_s = inline_s
         self._runner = runner
         self._parallel = parallel
         self._arena = arena
@@ -133,10 +144,23 @@ class Dispatcher:
         if not flow.calls:
             # Having waited for nothing earns no credit.
             flow.virtual_s = max(flow.virtual_s, self._virtual_s)
+            if call.cost_s <= self._inline_s:
+                flow.virtual_s += call.cost_s
+                self._run_here(call)
+                return call
         flow.calls.append(call)
         self._waiting.add(flow)
         self._start_next()
         return call
+
+    def _run_here(self, call: Call) -> None:
+        call.started = True
+        try:
+            answer = call.function(*call.args, None)
+        except Exception as error:
+            call.fail(error)
+        else:
+            call.done.set_result(Delivery(answer, None))
 
     def _start_next(self) -> None:
         while len(self._running) <= self._parallel:
@@ -189,12 +213,9 @@ class Dispatcher:
         except Exception as error:
             if slot is not None:
                 slot.release()
-            if not call.done.done():
-                call.done.set_exception(error)
-                call.done.exception()  # whoever waits sees it; nobody has to wait
+            call.fail(error)
             return
-        payload: Payload = answer if isinstance(answer, Payload) else answer.payload
-        delivery = Delivery(answer, payload, slot)
+        delivery = Delivery(answer, slot)
         if call.done.done():
             delivery.release()
         else:
@@ -205,9 +226,7 @@ class Dispatcher:
         self._closed = True
         for flow in self._waiting:
             for call in flow.calls:
-                if not call.done.done():
-                    call.done.set_exception(ServiceClosed())
-                    call.done.exception()
+                call.fail(ServiceClosed())
             flow.calls.clear()
         self._waiting.clear()
         if self._running:

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from concurrent.futures import BrokenExecutor, Executor, ProcessPoolExecutor
 from functools import partial
 from multiprocessing.context import BaseContext
-from typing import Final, Protocol, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 from primesvc.errors import ExecutorLost, ServiceClosed, WorkerDied
 
@@ -87,6 +87,12 @@ def _stop(executor: ProcessPoolExecutor) -> None:
     executor.shutdown(wait=True)
 
 
+def _mark_seen(call: "asyncio.Future[Any]") -> None:
+    """Keep asyncio from logging an error that nobody waits for any more."""
+    if not call.cancelled():
+        call.exception()
+
+
 class ProcessPool:
     """`processes` worker processes, started with the first call, replaced when one dies.
 
@@ -123,6 +129,11 @@ class ProcessPool:
                 await self._retire(executor)
         return await self._run_alone(function, args)
 
+    async def warm_up(self) -> None:
+        """Start all worker processes now."""
+        # Each start needs a call that finds no worker idle.
+        await asyncio.gather(*(self.run(os.getpid) for _ in range(self.processes)))
+
     async def _run_alone(self, function: Callable[..., T], args: tuple[object, ...]) -> T:
         async with self._alone:
             for _ in range(ALONE_DEATHS):
@@ -148,6 +159,7 @@ class ProcessPool:
         if self._closed:
             raise ServiceClosed
         call = asyncio.get_running_loop().run_in_executor(executor, function, *args)
+        call.add_done_callback(_mark_seen)
         try:
             # Shielded: when a worker dies, Python 3.11 stumbles over a future that was
             # cancelled while it waited, and leaves those behind it pending for ever.

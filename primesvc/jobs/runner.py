@@ -2,7 +2,8 @@
 
 A piece that is known costs nothing, one under way is waited for, the rest is
 asked for chunk by chunk, a bounded number of chunks ahead. The first and the
-last piece may reach beyond the range: they are trimmed from their primes.
+last piece may reach beyond the range: they are trimmed from their primes, or
+if those are not kept, only the part that lies in the range is counted.
 """
 
 import asyncio
@@ -10,7 +11,6 @@ from typing import Final
 
 from primesvc.compute.dispatcher import Flow
 from primesvc.jobs.job import Job, Plan
-from primesvc.sieve.packed import Packed
 from primesvc.store.segments import Flight, SegmentStore
 
 YIELD_EVERY: Final = 512
@@ -36,12 +36,7 @@ async def run_job(job: Job, store: SegmentStore, flow: Flow, *, ahead: int) -> N
                     if since_yield == 0:
                         await asyncio.sleep(0)
                     continue
-                flight, served = store.board(
-                    plan.grid,
-                    _alike(plan, missing),
-                    with_primes=plan.keep or plan.trims(missing[0]),
-                    flow=flow,
-                )
+                flight, served = _ask(plan, store, flow, missing)
                 boarded.append((flight, served))
                 missing = missing[len(served) :]
             if boarded:
@@ -58,13 +53,16 @@ async def run_job(job: Job, store: SegmentStore, flow: Flow, *, ahead: int) -> N
             store.leave(flight)
 
 
-def _alike(plan: Plan, missing: range) -> range:
-    """The pieces from the first on that are wanted in the same way: with primes, or counted."""
-    if plan.keep or len(missing) == 1:
-        return missing
-    if plan.trims(missing[0]):
-        return missing[:1]
-    return missing[:-1] if plan.trims(missing[-1]) else missing
+def _ask(plan: Plan, store: SegmentStore, flow: Flow, missing: range) -> tuple[Flight, range]:
+    """A flight for the first of the missing pieces, and the indices it serves."""
+    first = missing[0]
+    if plan.keep:
+        return store.board(plan.grid, missing, with_primes=True, flow=flow)
+    if plan.trims(first):
+        part = store.count_part(plan.grid, first, plan.piece(first), flow=flow)
+        return part, missing[:1]
+    whole = missing[:-1] if plan.trims(missing[-1]) else missing
+    return store.board(plan.grid, whole, with_primes=False, flow=flow)
 
 
 async def _record_known(job: Job, store: SegmentStore, index: int) -> bool:
@@ -83,8 +81,7 @@ async def _record_known(job: Job, store: SegmentStore, index: int) -> bool:
 
 def _record_landed(job: Job, flight: Flight, served: range) -> None:
     for index in served:
-        if job.plan.trims(index):
-            packed: Packed = flight.packed[index]
-            job.record(index, packed.summary(job.plan.piece(index)))
+        if job.plan.keep and job.plan.trims(index):
+            job.record(index, flight.packed[index].summary(job.plan.piece(index)))
         else:
             job.record(index, flight.summaries[index])

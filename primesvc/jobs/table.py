@@ -1,5 +1,6 @@
 """The jobs the service knows, bounded in number, in memory and, once finished, in time."""
 
+import math
 import time
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -30,21 +31,14 @@ class JobTable:
     def find(self, range_: Range) -> Job | None:
         """The job for this range, unless it ended without a result: that one starts anew."""
         job = self._by_range.get(range_)
-        if job is not None and job.state.final:
-            if time.monotonic() >= self._finished.get(job.id, 0.0):
-                self._forget(job)
-                return None
-            if job.state is not State.SUCCEEDED:
-                return None
-        return job
+        if job is None or self._expired(job):
+            return None
+        return None if job.state.final and job.state is not State.SUCCEEDED else job
 
     def get(self, job_id: str) -> Job:
         """The job with this id. Raises `UnknownJob`."""
         job = self._by_id.get(job_id)
-        if job is None:
-            raise UnknownJob(job_id)
-        if job.state.final and time.monotonic() >= self._finished.get(job_id, 0.0):
-            self._forget(job)
+        if job is None or self._expired(job):
             raise UnknownJob(job_id)
         return job
 
@@ -76,6 +70,13 @@ class JobTable:
         """Note that a job is finished: from now on it may be forgotten."""
         if self._by_id.get(job.id) is job:
             self._finished[job.id] = time.monotonic() + self._ttl_s
+
+    def _expired(self, job: Job) -> bool:
+        # A job that has ended is reported a moment later; until then it is known.
+        if time.monotonic() < self._finished.get(job.id, math.inf):
+            return False
+        self._forget(job)
+        return True
 
     def _forget(self, job: Job) -> None:
         del self._by_id[job.id], self._by_range[job.range]

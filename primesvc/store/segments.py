@@ -150,6 +150,21 @@ class SegmentStore:
         flight.waiting += 1
         return flight, served
 
+    def count_part(self, grid: Grid, index: int, part: Range, *, flow: Flow) -> Flight:
+        """A flight that counts the primes of a part of one piece, and shares and keeps nothing.
+
+        For the ends of a range whose primes are not kept: counting a part
+        costs less than listing the piece. Its summary is of the part; `leave`
+        it in the end.
+        """
+        call = flow.submit(
+            sieve, self._engine.name, [part], False, cost_s=counting_s(self._engine, part)
+        )
+        flight = Flight(grid, range(index, index + 1), with_primes=False, call=call)
+        flight.waiting = 1
+        self._watch(flight, keep=False)
+        return flight
+
     def leave(self, flight: Flight) -> None:
         """Stop waiting for a flight; the last to leave drops it if it has not begun."""
         flight.waiting -= 1
@@ -203,19 +218,24 @@ class SegmentStore:
         flight = Flight(grid, indices[: len(pieces)], with_primes=with_primes, call=call)
         for index in flight.indices:
             self._flights[grid.name, index, with_primes] = flight
-        landing = asyncio.create_task(self._land(flight))
-        self._landings.add(landing)
-        landing.add_done_callback(self._landings.discard)
+        self._watch(flight, keep=True)
         return flight
 
-    async def _land(self, flight: Flight) -> None:
+    def _watch(self, flight: Flight, *, keep: bool) -> None:
+        landing = asyncio.create_task(self._land(flight, keep))
+        self._landings.add(landing)
+        landing.add_done_callback(self._landings.discard)
+
+    async def _land(self, flight: Flight, keep: bool) -> None:
         done = flight.call.done
         await asyncio.wait([done])
         if done.cancelled():
             flight.landed.cancel()
             return
         try:
-            await self._keep(flight, done.result())
+            self._unload(flight, done.result())
+            if keep:
+                await self._keep(flight)
         except Exception as error:  # whatever the worker raised is for those who wait
             flight.landed.set_exception(error)
             flight.landed.exception()  # seen: nobody has to wait
@@ -224,18 +244,20 @@ class SegmentStore:
         finally:
             self._forget(flight)
 
-    async def _keep(self, flight: Flight, delivery: Delivery) -> None:
+    def _unload(self, flight: Flight, delivery: Delivery) -> None:
+        """Take what was found off the delivery, and give its memory back."""
         sieved: Sieved = delivery.answer
         self.stats.sieved += len(flight.indices)
+        flight.summaries.update(zip(flight.indices, sieved.summaries, strict=True))
         at = 0
-        for number, index in enumerate(flight.indices):
-            flight.summaries[index] = sieved.summaries[number]
-            self._summaries.put(flight.grid, index, sieved.summaries[number])
-            if sieved.lengths:
-                data = bytes(delivery.view[at : at + sieved.lengths[number]])
-                at += sieved.lengths[number]
-                flight.packed[index] = Packed(data)
+        for index, length in zip(flight.indices, sieved.lengths, strict=False):
+            flight.packed[index] = Packed(bytes(delivery.view[at : at + length]))
+            at += length
         delivery.release()
+
+    async def _keep(self, flight: Flight) -> None:
+        for index, summary in flight.summaries.items():
+            self._summaries.put(flight.grid, index, summary)
         for index, packed in flight.packed.items():
             try:
                 await self._cache.set(self.key(flight.grid.piece(index)), packed.data)

@@ -38,7 +38,11 @@ def engine(request: pytest.FixtureRequest) -> Engine:
 
 @pytest.mark.parametrize(
     ("name", "power"),
-    [(name, power) for name, most in (("primesieve", 9), ("numpy", 7)) for power in range(most + 1)],
+    [
+        (name, power)
+        for name, most in (("primesieve", 9), ("numpy", 7))
+        for power in range(most + 1)
+    ],
 )
 def test_known_counts(name: str, power: int) -> None:
     """Every engine counts the primes up to a power of ten as they are published."""
@@ -102,7 +106,6 @@ def test_the_engines_agree(start: int, width: int) -> None:
 @pytest.mark.parametrize(
     ("start", "end", "tested"),
     [
-        (0, 3, False),
         (0, 2_000_000, False),
         (10**8 - 10_000, 10**8 + 10_000, False),
         (10**15 - 500, 10**15 + 500, True),

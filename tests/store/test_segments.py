@@ -1,24 +1,30 @@
 """The store of pieces: one call a piece, whoever wants it, and caches that cannot be trusted."""
 
 import asyncio
-from collections.abc import AsyncIterator
+import threading
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 import pytest
 from aiocache.base import BaseCache
+from numpy.typing import NDArray
 
 from primesvc import PrimeService, Settings
+from primesvc.sieve.engine import load_engine
 from primesvc.sieve.grid import CELLS, SEGMENTS, Grid
 from primesvc.sieve.packed import Packed, Summary, pack
 from primesvc.sieve.range import Range
 from primesvc.store.lru import LRUCache
 from primesvc.store.segments import CHUNK_PIECES, Flight, SegmentStore
 from tests.helpers import WAIT_S, eventually
-from tests.oracles import primes_between
 
 HEAVY = SEGMENTS.index(10**15)
 """About 0.1 s of work: a worker busy with it takes no other, and it is no express call."""
+
+# A cell is sieved on the event loop, a segment by a worker: nobody is to notice.
+grids = pytest.mark.parametrize("grid", [CELLS, SEGMENTS], ids=lambda grid: grid.name)
 
 
 @pytest.fixture
@@ -48,9 +54,7 @@ def board(
     return service.store.board(grid, indices, with_primes=with_primes, flow=flow)
 
 
-def board_one(
-    service: PrimeService, grid: Grid, index: int, *, with_primes: bool = True
-) -> Flight:
+def board_one(service: PrimeService, grid: Grid, index: int, *, with_primes: bool = True) -> Flight:
     """Board a flight for one piece."""
     return board(service, grid, range(index, index + 1), with_primes=with_primes)[0]
 
@@ -67,37 +71,39 @@ def under_way(store: SegmentStore) -> int:
     return len(store._flights)
 
 
-def primes_of(piece: Range) -> np.ndarray[Any, np.dtype[np.uint64]]:
-    """The primes of a piece, from the oracle."""
-    return np.array(primes_between(piece.start, piece.end), np.uint64)
+def primes_of(piece: Range) -> NDArray[np.uint64]:
+    """The primes of a piece, from the engine that the service does not use."""
+    return load_engine("numpy").primes(piece.start, piece.end)
 
 
+@grids
 async def test_two_who_want_a_piece_share_one_flight(
-    service: PrimeService, store: SegmentStore
+    service: PrimeService, store: SegmentStore, grid: Grid
 ) -> None:
     """The second to want a piece boards the flight of the first, and it is sieved once."""
-    first = board_one(service, CELLS, 5)
-    second = board_one(service, CELLS, 5)
+    first = board_one(service, grid, 5)
+    second = board_one(service, grid, 5)
     assert second is first
     assert store.stats.joined == 1
     await landing(first)
-    np.testing.assert_array_equal(first.packed[5].primes(), primes_of(CELLS.piece(5)))
-    assert first.summaries[5] == first.packed[5].summary(CELLS.piece(5))
+    np.testing.assert_array_equal(first.packed[5].primes(), primes_of(grid.piece(5)))
+    assert first.summaries[5] == first.packed[5].summary(grid.piece(5))
     assert store.stats.sieved == 1
     store.leave(first)
     store.leave(second)
     assert under_way(store) == 0
 
 
+@grids
 async def test_many_readers_of_a_piece_sieve_it_once(
-    service: PrimeService, store: SegmentStore
+    service: PrimeService, store: SegmentStore, grid: Grid
 ) -> None:
     """Fifty readers at once get the same primes from one call, and later ones from the cache."""
     flow = service.dispatcher.flow("test")
     async with asyncio.timeout(WAIT_S):
-        found = await asyncio.gather(*(store.packed(CELLS, 9, flow=flow) for _ in range(50)))
-        later = await store.packed(CELLS, 9, flow=flow)
-    expected = primes_of(CELLS.piece(9))
+        found = await asyncio.gather(*(store.packed(grid, 9, flow=flow) for _ in range(50)))
+        later = await store.packed(grid, 9, flow=flow)
+    expected = primes_of(grid.piece(9))
     for packed in (*found, later):
         np.testing.assert_array_equal(packed.primes(), expected)
     assert (store.stats.sieved, store.stats.joined, store.stats.hits) == (1, 49, 1)
@@ -198,46 +204,82 @@ async def test_one_of_two_who_leaves_drops_nothing(
         store.leave(flight)
 
 
+@grids
 async def test_a_flight_that_has_begun_ends_and_is_kept(
-    service: PrimeService, store: SegmentStore
+    service: PrimeService, store: SegmentStore, grid: Grid
 ) -> None:
     """What a worker has begun is not thrown away when the last one leaves."""
-    flight = board_one(service, CELLS, 5)
+    flight = board_one(service, grid, 5)
     assert flight.call.started
     store.leave(flight)
     await landing(flight)
-    assert store.summary(CELLS, 5) is not None
-    assert await store.holds(CELLS.piece(5))
+    assert store.summary(grid, 5) is not None
+    assert await store.holds(grid.piece(5))
 
 
-async def test_a_reader_who_gives_up_leaves_nothing_behind(
-    service: PrimeService, store: SegmentStore
-) -> None:
+async def test_a_reader_who_gives_up_leaves_nothing_behind() -> None:
     """A cancelled reader drops its flight, but not the flight that another waits for."""
-    busy = board_one(service, SEGMENTS, HEAVY)
-    flow = service.dispatcher.flow("test")
-    alone = asyncio.create_task(store.packed(SEGMENTS, HEAVY + 1, flow=flow))
-    one = asyncio.create_task(store.packed(SEGMENTS, HEAVY + 2, flow=flow))
-    other = asyncio.create_task(store.packed(SEGMENTS, HEAVY + 2, flow=flow))
-    await eventually(lambda: under_way(store) == 3 and store.stats.joined == 1)
-    for task in (alone, one):
-        task.cancel()
-    await eventually(lambda: under_way(store) == 2)
-    async with asyncio.timeout(WAIT_S):
-        assert (await other).count > 0
-    store.leave(await landing(busy))
-    await asyncio.wait([alone, one])
-    assert alone.cancelled()
-    assert one.cancelled()
-    assert store.stats.sieved == 2
+    gate = threading.Event()
+    with ThreadPoolExecutor(1) as executor:
+        executor.submit(gate.wait, WAIT_S)
+        async with PrimeService(Settings(workers=1), executor=executor) as service:
+            store, flow = service.store, service.dispatcher.flow("test")
+            busy = board_one(service, SEGMENTS, HEAVY)
+            alone = asyncio.create_task(store.packed(SEGMENTS, HEAVY + 1, flow=flow))
+            one = asyncio.create_task(store.packed(SEGMENTS, HEAVY + 2, flow=flow))
+            other = asyncio.create_task(store.packed(SEGMENTS, HEAVY + 2, flow=flow))
+            await eventually(lambda: under_way(store) == 3 and store.stats.joined == 1)
+            for task in (alone, one):
+                task.cancel()
+            await asyncio.wait([alone, one], timeout=WAIT_S)
+            assert alone.cancelled()
+            assert one.cancelled()
+            assert under_way(store) == 2
+            gate.set()
+            async with asyncio.timeout(WAIT_S):
+                assert (await other).count > 0
+            store.leave(await landing(busy))
+            assert store.stats.sieved == 2
 
 
+class FlakyExecutor(ThreadPoolExecutor):
+    """An embedder's executor that loses the first call."""
+
+    lost = False
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> "Future[Any]":
+        """As every executor's, from the second call on."""
+        if self.lost:
+            return super().submit(fn, *args, **kwargs)
+        self.lost = True
+        future: Future[Any] = Future()
+        future.set_exception(OSError("the machine is gone"))
+        return future
+
+
+async def test_a_failed_flight_fails_those_who_wait_and_nobody_later() -> None:
+    """All who wait for a call get its error; who wants the piece next begins a new one."""
+    with FlakyExecutor(1) as executor:
+        async with PrimeService(Settings(workers=1), executor=executor) as service:
+            store, flow = service.store, service.dispatcher.flow("test")
+            readers = (store.packed(CELLS, 5, flow=flow) for _ in range(3))
+            async with asyncio.timeout(WAIT_S):
+                errors = await asyncio.gather(*readers, return_exceptions=True)
+            assert {str(error) for error in errors} == {"the machine is gone"}
+            assert under_way(store) == 0
+            async with asyncio.timeout(WAIT_S):
+                packed = await store.packed(CELLS, 5, flow=flow)
+            np.testing.assert_array_equal(packed.primes(), primes_of(CELLS.piece(5)))
+            assert store.stats.sieved == 1
+
+
+@grids
 async def test_who_needs_primes_does_not_wait_for_a_count(
-    service: PrimeService, store: SegmentStore
+    service: PrimeService, store: SegmentStore, grid: Grid
 ) -> None:
     """A flight that only counts has no primes to bring, so a second one is begun for them."""
-    counting = board_one(service, CELLS, 5, with_primes=False)
-    listing = board_one(service, CELLS, 5, with_primes=True)
+    counting = board_one(service, grid, 5, with_primes=False)
+    listing = board_one(service, grid, 5, with_primes=True)
     assert listing is not counting
     assert store.stats.joined == 0
     await landing(counting)
@@ -249,12 +291,13 @@ async def test_who_needs_primes_does_not_wait_for_a_count(
         store.leave(flight)
 
 
+@grids
 async def test_who_needs_a_count_boards_a_flight_with_primes(
-    service: PrimeService, store: SegmentStore
+    service: PrimeService, store: SegmentStore, grid: Grid
 ) -> None:
     """A flight that brings primes counts them too, so it serves both."""
-    listing = board_one(service, CELLS, 5, with_primes=True)
-    counting = board_one(service, CELLS, 5, with_primes=False)
+    listing = board_one(service, grid, 5, with_primes=True)
+    counting = board_one(service, grid, 5, with_primes=False)
     assert counting is listing
     for flight in (await landing(listing), counting):
         store.leave(flight)
@@ -264,7 +307,7 @@ async def test_who_needs_a_count_boards_a_flight_with_primes(
 async def test_a_count_stores_no_primes(service: PrimeService, store: SegmentStore) -> None:
     """A flight that only counts fills the table of summaries and leaves the cache alone."""
     flight = await landing(board_one(service, CELLS, 0, with_primes=False))
-    assert store.summary(CELLS, 0) == Summary(6542, 30464)
+    assert store.summary(CELLS, 0) == Summary(6542, 4 + 21 * 2 + 143 * 3 + 1061 * 4 + 5313 * 5)
     assert not await store.holds(CELLS.piece(0))
     assert await store.cached(CELLS.piece(0)) is None
     store.leave(flight)

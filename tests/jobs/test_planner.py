@@ -1,0 +1,94 @@
+"""Plans: the grid and what is kept, chosen from the range, what is cached and what it costs."""
+
+import asyncio
+
+import pytest
+
+from primesvc import PrimeService, Settings
+from primesvc.jobs.job import Plan
+from primesvc.jobs.planner import KEEP_SHARE, MAX_CELLS, make_plan
+from primesvc.sieve.grid import CELLS, SEGMENTS
+from primesvc.sieve.range import MAX_NUMBER, Range
+from tests.helpers import WAIT_S
+
+
+async def plan_of(service: PrimeService, start: int, end: int, *, cache_bytes: int = 2**28) -> Plan:
+    """The plan for a range, checked to cover it and no more."""
+    range_ = Range(start, end)
+    plan = await make_plan(range_, service.store, service.engine, cache_bytes=cache_bytes)
+    assert plan.range == range_
+    assert plan.indices == plan.grid.cover(range_)
+    return plan
+
+
+@pytest.mark.parametrize(
+    ("start", "end"),
+    [
+        (0, 100),
+        (4, 4),
+        (10**9, 10**9 + 10_000),
+        (10**12 - 5000, 10**12 + 5000),
+        (10**15, 10**15 + 100_000),
+        (10**18, 10**18 + 1),
+        (MAX_NUMBER - 10_000, MAX_NUMBER),
+    ],
+)
+async def test_a_narrow_range_is_collected_in_cells(
+    service: PrimeService, start: int, end: int
+) -> None:
+    """A few numbers do not pay for a whole segment, anywhere on the line, and are kept."""
+    plan = await plan_of(service, start, end)
+    assert plan.grid is CELLS
+    assert plan.keep
+
+
+@pytest.mark.parametrize(
+    ("start", "end"),
+    [(0, 2**22 - 1), (0, 10**8), (10**9, 10**9 + 10**7), (10**15, 10**15 + 10**9)],
+)
+async def test_a_wide_range_is_collected_in_segments(
+    service: PrimeService, start: int, end: int
+) -> None:
+    """A range about as wide as a segment or wider takes whole segments."""
+    assert (await plan_of(service, start, end)).grid is SEGMENTS
+
+
+@pytest.mark.parametrize("start", [0, 10**9, 2**32 - 2**22, 10**13, 10**15, 10**18])
+async def test_cells_are_never_many(service: PrimeService, start: int) -> None:
+    """However wide a range, a plan in cells has no more of them than the bound."""
+    for log2 in range(34):
+        plan = await plan_of(service, start, start + 2**log2 - 1)
+        assert plan.grid is SEGMENTS or len(plan.indices) <= MAX_CELLS
+
+
+async def test_a_narrow_range_is_read_from_cached_segments(service: PrimeService) -> None:
+    """Where the segments of a narrow range are cached they serve it, and nothing is sieved."""
+    job = await service.submit(Range(10**9, 10**9 + 10**7))
+    async with asyncio.timeout(WAIT_S):
+        await job.wait()
+    assert job.plan.grid is SEGMENTS
+    inside = await plan_of(service, 10**9 + 5 * 10**6, 10**9 + 5 * 10**6 + 100)
+    assert inside.grid is SEGMENTS
+    beside = await plan_of(service, 10**9 + 10**8, 10**9 + 10**8 + 100)
+    assert beside.grid is CELLS
+    last = SEGMENTS.piece(job.plan.indices[-1]).end
+    half = await plan_of(service, last - 100, last + 100)
+    assert half.grid is CELLS
+
+
+async def test_primes_are_kept_if_they_fit(service: PrimeService) -> None:
+    """The primes of a job are packed on the way if they take their share of the cache at most."""
+    # 5,761,455 primes, about as many bytes.
+    for cache_bytes, keep in ((2**24, True), (2**23, False)):
+        plan = await plan_of(service, 0, 10**8, cache_bytes=cache_bytes)
+        assert plan.keep == keep
+        assert (5_761_455 <= cache_bytes * KEEP_SHARE) == keep
+
+
+async def test_a_job_is_planned_with_the_cache_of_its_service() -> None:
+    """The size of the cache that a service was given decides what its jobs keep."""
+    for cache_bytes, keep in ((2**20, False), (2**26, True)):
+        async with PrimeService(Settings(workers=1, cache_bytes=cache_bytes)) as service:
+            job = await service.submit(Range(0, 2 * 10**7))
+            assert job.plan.keep == keep
+            service.cancel(job)

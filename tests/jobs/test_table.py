@@ -1,0 +1,221 @@
+"""The job table: bounded in number, in memory and in time, and it forgets in the right order."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from primesvc.errors import JobCancelled, ServiceFull, UnknownJob
+from primesvc.jobs.job import Job, Plan, job_id
+from primesvc.jobs.table import JobTable
+from primesvc.sieve.grid import CELLS
+from primesvc.sieve.range import Range
+from tests.helpers import eventually
+
+AN_HOUR_S = 3600.0
+PLENTY_BYTES = 2**24
+
+
+def new_table(
+    *, max_jobs: int = 100, max_bytes: int = PLENTY_BYTES, ttl_s: float = AN_HOUR_S
+) -> JobTable:
+    """A table that is bounded by nothing but what a test asks for."""
+    return JobTable(max_jobs=max_jobs, max_bytes=max_bytes, ttl_s=ttl_s)
+
+
+def new_job(number: int, *, pieces: int = 1) -> Job:
+    """A queued job: another number, another range."""
+    range_ = Range(number, (pieces - 1) * 65_536 + number)
+    return Job(range_, Plan(range_, CELLS, CELLS.cover(range_), keep=True))
+
+
+def add(table: JobTable, number: int, *, ended: str = "", pieces: int = 1) -> Job:
+    """Add a job and, if wanted, let it end."""
+    job = new_job(number, pieces=pieces)
+    table.add(job)
+    if ended:
+        end(table, job, ended)
+    return job
+
+
+def end(table: JobTable, job: Job, how: str = "succeed") -> None:
+    """Let a job end, and the table know."""
+    job.start()
+    if how == "fail":
+        job.fail(OSError("gone"))
+    else:
+        getattr(job, how)()
+    table.finished(job)
+
+
+def known(table: JobTable) -> list[int]:
+    """The jobs in the table, by their numbers."""
+    return [job.range.start for job in table]
+
+
+async def test_a_job_is_found_by_its_id_and_its_range() -> None:
+    """Unfinished or succeeded, the job for a range is the one that was added."""
+    table = new_table()
+    job = add(table, 1)
+    assert table.get(job.id) is table.find(Range(1, 1)) is job
+    end(table, job)
+    assert table.get(job.id) is table.find(Range(1, 1)) is job
+    assert table.find(Range(1, 2)) is None
+    assert len(table) == 1
+
+
+async def test_an_unknown_id_is_said_to_be_unknown() -> None:
+    """An id that no job has raises an error that names it and says what to do."""
+    with pytest.raises(UnknownJob, match=f"{job_id(Range(1, 1))}.* submit the range again"):
+        new_table().get(job_id(Range(1, 1)))
+
+
+@pytest.mark.parametrize("how", ["fail", "cancel"])
+async def test_a_job_without_a_result_is_started_anew(how: str) -> None:
+    """A range whose job failed or was cancelled has none; a new one takes the place of the old."""
+    table = new_table()
+    earlier = add(table, 1, ended=how)
+    assert table.find(Range(1, 1)) is None
+    assert table.get(earlier.id) is earlier
+    job = add(table, 1)
+    assert table.find(Range(1, 1)) is table.get(earlier.id) is job
+    assert len(table) == 1
+    table.finished(earlier)  # told late: it is no news of the job in its place
+    assert table.find(Range(1, 1)) is job
+    assert table.current_bytes == job.size_bytes
+
+
+@pytest.mark.parametrize("how", ["succeed", "fail", "cancel"])
+async def test_a_job_is_known_from_its_end_on(how: str) -> None:
+    """A job that has ended but was not yet reported as finished is not forgotten meanwhile."""
+    table = new_table()
+    job = add(table, 1)
+    job.start()
+    if how == "fail":
+        job.fail(OSError("gone"))
+    else:
+        getattr(job, how)()
+    assert table.get(job.id) is job
+    assert table.find(Range(1, 1)) is (job if how == "succeed" else None)
+    assert table.get(job.id) is job
+    table.finished(job)
+    assert table.get(job.id) is job
+
+
+async def test_the_oldest_finished_goes_first() -> None:
+    """At the limit of jobs the one goes that finished first, not the one that was added first."""
+    table = new_table(max_jobs=3)
+    jobs = [add(table, number) for number in (1, 2, 3)]
+    for job in (jobs[1], jobs[2], jobs[0]):
+        end(table, job)
+    add(table, 4, ended="succeed")
+    assert known(table) == [1, 3, 4]
+    add(table, 5)
+    assert known(table) == [1, 4, 5]
+    with pytest.raises(UnknownJob):
+        table.get(jobs[1].id)
+    assert table.find(jobs[2].range) is None
+
+
+async def test_unfinished_jobs_are_never_forgotten() -> None:
+    """A table full of unfinished jobs takes no more, says so, and takes one when one is done."""
+    table = new_table(max_jobs=2)
+    first, second = add(table, 1), add(table, 2)
+    with pytest.raises(ServiceFull, match="the limit is 2") as caught:
+        add(table, 3)
+    assert (caught.value.limit, caught.value.status) == (2, 503)
+    assert caught.value.retry_after_s is not None
+    assert known(table) == [1, 2]
+    end(table, first)
+    add(table, 3)
+    assert known(table) == [2, 3]
+    assert table.get(second.id) is second
+
+
+async def test_memory_is_bounded() -> None:
+    """A job that needs room for its pieces drives out as many finished ones as it takes."""
+    small = new_job(0).size_bytes
+    table = new_table(max_bytes=4 * small)
+    for number in (1, 2, 3, 4):
+        add(table, number, ended="succeed")
+    assert table.current_bytes == 4 * small
+    large = add(table, 5, pieces=small // 8)  # takes nearly twice as much as a small one
+    assert small < large.size_bytes <= 2 * small
+    assert known(table) == [3, 4, 5]
+    assert table.current_bytes == 2 * small + large.size_bytes
+
+
+async def test_memory_of_unfinished_jobs_is_bounded() -> None:
+    """When unfinished jobs take all the memory there is, the table is full."""
+    size = new_job(0).size_bytes
+    table = new_table(max_bytes=2 * size + 1)
+    add(table, 1)
+    add(table, 2)
+    with pytest.raises(ServiceFull, match="bytes") as caught:
+        add(table, 3)
+    assert caught.value.limit == 2 * size + 1
+    assert known(table) == [1, 2]
+    assert table.current_bytes == 2 * size
+
+
+async def test_a_finished_job_is_forgotten_in_time() -> None:
+    """After its time a finished job is unknown and its range free; an unfinished one stays."""
+    table = new_table(ttl_s=0.01)
+    unfinished = add(table, 1)
+    by_id, by_range = add(table, 2, ended="succeed"), add(table, 3, ended="succeed")
+    await eventually(lambda: table.find(by_range.range) is None)
+    with pytest.raises(UnknownJob):
+        table.get(by_id.id)
+    assert table.get(unfinished.id) is unfinished
+    assert known(table) == [1]
+    assert table.current_bytes == unfinished.size_bytes
+
+
+async def test_a_new_job_makes_the_table_forget_the_expired() -> None:
+    """Expired jobs that nobody asks for go when the next job comes."""
+    table = new_table(ttl_s=0)
+    add(table, 1, ended="succeed")
+    add(table, 2, ended="fail")
+    add(table, 3)
+    assert known(table) == [3]
+
+
+async def test_a_cancelled_job_can_be_asked_for() -> None:
+    """The id of a cancelled job stays known, so that who asks learns that it was cancelled."""
+    table = new_table()
+    job = add(table, 1, ended="cancel")
+    with pytest.raises(JobCancelled):
+        table.get(job.id).check()
+
+
+steps = st.lists(
+    st.tuples(st.sampled_from(["add", "succeed", "fail", "cancel"]), st.integers(0, 8)),
+    max_size=40,
+)
+
+
+async def run_steps(sequence: list[tuple[str, int]]) -> None:
+    """Take the steps in a small table; its bounds and its memory hold after each."""
+    table = new_table(max_jobs=4, max_bytes=PLENTY_BYTES)
+    unfinished: dict[int, Job] = {}
+    for what, number in sequence:
+        if what == "add":
+            if table.find(Range(number, number)) is not None:
+                continue
+            if len(unfinished) == 4:
+                with pytest.raises(ServiceFull):
+                    add(table, number)
+            else:
+                unfinished[number] = add(table, number)
+        elif number in unfinished:
+            end(table, unfinished.pop(number), what)
+        assert len(table) <= 4
+        assert table.current_bytes == sum(job.size_bytes for job in table)
+        for job in unfinished.values():
+            assert table.get(job.id) is table.find(job.range) is job
+
+
+@settings(deadline=None)
+@given(steps)
+async def test_bounds_hold_whatever_happens(sequence: list[tuple[str, int]]) -> None:
+    """In any order of jobs added and ended the table keeps to its bounds and to unfinished jobs."""
+    await run_steps(sequence)

@@ -290,6 +290,7 @@ class PrimeService:
                 )
             )
             job.rendered[format_.name] = body
+            self.jobs.charge(job, len(body))
         return body
 
     def __repr__(self) -> str:

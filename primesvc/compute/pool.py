@@ -87,6 +87,10 @@ def _stop(executor: ProcessPoolExecutor) -> None:
     executor.shutdown(wait=True)
 
 
+def _do_nothing() -> None:
+    """Run in a worker, so that the executor starts its workers."""
+
+
 def _mark_seen(call: "asyncio.Future[Any]") -> None:
     """Keep asyncio from logging an error that nobody waits for any more."""
     if not call.cancelled():
@@ -105,6 +109,7 @@ class ProcessPool:
         self._context = start_context()
         self._executor: ProcessPoolExecutor | None = None
         self._started: set[ProcessPoolExecutor] = set()
+        self._starting = asyncio.Lock()
         self._alone = asyncio.Lock()
         self._healing: dict[ProcessPoolExecutor, asyncio.Future[None]] = {}
         self._closed = False
@@ -117,9 +122,7 @@ class ProcessPool:
         the call to run for nobody.
         """
         for _ in range(SHARED_DEATHS):
-            if self._executor is None:
-                self._executor = self._start(self.processes)
-            executor = self._executor
+            executor = self._executor or await self._start_shared()
             try:
                 return await self._submit(executor, function, args)
             except BrokenExecutor:
@@ -131,13 +134,12 @@ class ProcessPool:
 
     async def warm_up(self) -> None:
         """Start all worker processes now."""
-        # Each start needs a call that finds no worker idle.
-        await asyncio.gather(*(self.run(os.getpid) for _ in range(self.processes)))
+        await self._start_shared()
 
     async def _run_alone(self, function: Callable[..., T], args: tuple[object, ...]) -> T:
         async with self._alone:
             for _ in range(ALONE_DEATHS):
-                executor = self._start(1)
+                executor = await self._start(1)
                 try:
                     return await self._submit(executor, function, args)
                 except BrokenExecutor:
@@ -146,18 +148,37 @@ class ProcessPool:
                     await self._retire(executor)
         raise WorkerDied(SHARED_DEATHS + ALONE_DEATHS)
 
-    def _start(self, processes: int) -> ProcessPoolExecutor:
+    async def _start_shared(self) -> ProcessPoolExecutor:
+        async with self._starting:
+            if self._executor is None:
+                self._executor = await self._start(self.processes)
+            return self._executor
+
+    async def _start(self, processes: int) -> ProcessPoolExecutor:
+        self._check_open()
+        executor = ProcessPoolExecutor(processes, self._context, initializer=_prepare_worker)
+        # All at once: with one started for each of the first calls, a death at that time
+        # can make `submit` raise OSError, or go unnoticed for ever (Python 3.11 to 3.14).
+        executor._safe_to_dynamically_spawn_children = False  # type: ignore[attr-defined]  # noqa: SLF001
+        self._started.add(executor)
+        try:
+            # In a thread: with the fork server it takes a quarter of a second.
+            await asyncio.get_running_loop().run_in_executor(None, executor.submit, _do_nothing)
+        except BaseException as error:
+            self._retire(executor)
+            if isinstance(error, RuntimeError):  # it was stopped meanwhile
+                self._check_open()
+            raise
+        return executor
+
+    def _check_open(self) -> None:
         if self._closed:
             raise ServiceClosed
-        executor = ProcessPoolExecutor(processes, self._context, initializer=_prepare_worker)
-        self._started.add(executor)
-        return executor
 
     async def _submit(
         self, executor: ProcessPoolExecutor, function: Callable[..., T], args: tuple[object, ...]
     ) -> T:
-        if self._closed:
-            raise ServiceClosed
+        self._check_open()
         call = asyncio.get_running_loop().run_in_executor(executor, function, *args)
         call.add_done_callback(_mark_seen)
         try:
@@ -165,8 +186,7 @@ class ProcessPool:
             # cancelled while it waited, and leaves those behind it pending for ever.
             return await asyncio.shield(call)
         except BrokenExecutor:
-            if self._closed:
-                raise ServiceClosed from None
+            self._check_open()
             raise
 
     def _retire(self, executor: ProcessPoolExecutor) -> "asyncio.Future[None]":

@@ -1,8 +1,8 @@
 """What a format is: from a summary alone it says how long its file is and how it begins.
 
-A file is `head`, then for every piece of the grid that holds a prime its
-`piece_head` and its values, then `tail`. Behind the very last value `spare`
-bytes are left out: a separator stands between values only.
+A file is `head`, then for every segment that holds a prime its `piece_head`
+and its values, then `tail`. Behind the very last value `spare` bytes are left
+out: a separator stands between values only.
 """
 
 from typing import Protocol
@@ -42,12 +42,12 @@ class Format(Protocol):
         """How a file ends."""
 
     def piece_head(self, count: int) -> bytes:
-        """What stands before the values of a piece with `count` primes."""
+        """What stands before the values of a segment with `count` primes; always equally long."""
 
     def piece_bytes(
         self, counts: NDArray[np.int64], digits: NDArray[np.int64]
     ) -> NDArray[np.int64]:
-        """The length of each piece, head and all `spare` included; 0 for one without primes."""
+        """The length of the values of each piece, `spare` behind each."""
 
     def values_bytes(self, count: int, digits: int) -> int:
         """The length of a run of values, `spare` behind each."""
@@ -57,7 +57,7 @@ class Format(Protocol):
 
 
 def total_bytes(format_: Format, total: Summary) -> int:
-    """The length of a file whose primes all lie in one piece."""
+    """The length of a file whose primes all lie in one segment."""
     body = format_.values_bytes(total.count, total.digits)
     if total.count:
         body += len(format_.piece_head(total.count)) - format_.spare

@@ -94,7 +94,7 @@ _END: Final = bytes.fromhex("ffffffff00000000")
 
 @dataclass(frozen=True, slots=True)
 class ArrowFormat:
-    """Arrow's IPC streaming format, one record batch a piece, for `pyarrow.ipc.open_stream`.
+    """Arrow's IPC streaming format, one record batch a segment, for `pyarrow.ipc.open_stream`.
 
     The messages differ in four numbers only, so they need no Arrow library:
     https://arrow.apache.org/docs/format/Columnar.html#ipc-streaming-format
@@ -129,8 +129,8 @@ class ArrowFormat:
     def piece_bytes(
         self, counts: NDArray[np.int64], digits: NDArray[np.int64]
     ) -> NDArray[np.int64]:
-        """A message and eight bytes a prime; no batch for no primes."""
-        return np.where(counts > 0, counts * _ITEM + len(_BATCH), 0)
+        """Eight bytes a prime."""
+        return counts * _ITEM
 
     def values_bytes(self, count: int, digits: int) -> int:
         """Eight bytes a prime."""

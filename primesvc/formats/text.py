@@ -45,7 +45,7 @@ class TextFormat:
         return self.suffix
 
     def piece_head(self, count: int) -> bytes:
-        """Nothing: a piece leaves no trace in a text."""
+        """Nothing: a segment leaves no trace in a text."""
         return b""
 
     def piece_bytes(

@@ -10,6 +10,7 @@ collected. The other three are final. All transitions are methods of `Job`.
 
 import asyncio
 import builtins
+import math
 import time
 import uuid
 from dataclasses import dataclass
@@ -74,8 +75,8 @@ class Job:
     """One range and what is known of its primes. Made by the `JobTable` only."""
 
     __slots__ = (
-        "_done", "_summaries", "created_s", "done_numbers", "error", "finished_s", "id",
-        "plan", "range", "rendered", "started_s", "state",
+        "_done", "_summaries", "created_s", "done_numbers", "error", "extra_bytes", "finished_s",
+        "id", "known_until_s", "plan", "range", "rendered", "started_s", "state",
     )  # fmt: skip
 
     def __init__(self, range_: Range, plan: Plan) -> None:
@@ -90,6 +91,10 @@ class Job:
         self.finished_s: float | None = None
         self.done_numbers = 0
         """How many numbers of the range lie in pieces that are summarised."""
+        self.known_until_s = math.inf
+        """When the table forgets the job, on `time.monotonic`; set when it is finished."""
+        self.extra_bytes = 0
+        """Memory of what was added later; see `JobTable.charge`."""
         self.rendered: dict[str, bytes] = {}
         """Whole bodies of small results, by the name of the format."""
         self._summaries = np.zeros((len(plan.indices), 2), np.uint32)
@@ -151,7 +156,7 @@ class Job:
     @property
     def size_bytes(self) -> int:
         """About how much memory the job takes in the table."""
-        return 2048 + self._summaries.nbytes
+        return 2048 + self._summaries.nbytes + self.extra_bytes
 
     def check(self) -> None:
         """Return if the job succeeded.

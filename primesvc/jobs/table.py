@@ -1,6 +1,5 @@
 """The jobs the service knows, bounded in number, in memory and, once finished, in time."""
 
-import math
 import time
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -24,21 +23,29 @@ class JobTable:
         self._ttl_s = ttl_s
         self._by_id: dict[str, Job] = {}
         self._by_range: dict[Range, Job] = {}
-        # Finished jobs in the order they finished, with the time they are kept until.
-        self._finished: OrderedDict[str, float] = OrderedDict()
+        # Finished jobs in the order they finished: the first is the first to expire.
+        self._finished: OrderedDict[str, Job] = OrderedDict()
         self._bytes = 0
 
     def find(self, range_: Range) -> Job | None:
         """The job for this range, unless it ended without a result: that one starts anew."""
         job = self._by_range.get(range_)
-        if job is None or self._expired(job):
+        if job is None:
             return None
-        return None if job.state.final and job.state is not State.SUCCEEDED else job
+        if time.monotonic() >= job.known_until_s:
+            self._forget(job)
+            return None
+        if job.finished_s is not None and job.state is not State.SUCCEEDED:
+            return None
+        return job
 
     def get(self, job_id: str) -> Job:
         """The job with this id. Raises `UnknownJob`."""
         job = self._by_id.get(job_id)
-        if job is None or self._expired(job):
+        if job is None:
+            raise UnknownJob(job_id)
+        if time.monotonic() >= job.known_until_s:
+            self._forget(job)
             raise UnknownJob(job_id)
         return job
 
@@ -52,11 +59,11 @@ class JobTable:
             self._forget(earlier)
         now = time.monotonic()
         while self._finished and (
-            next(iter(self._finished.values())) <= now
+            next(iter(self._finished.values())).known_until_s <= now
             or len(self._by_id) >= self._max_jobs
             or self._bytes + job.size_bytes > self._max_bytes
         ):
-            self._forget(self._by_id[next(iter(self._finished))])
+            self._forget(next(iter(self._finished.values())))
         if len(self._by_id) >= self._max_jobs:
             raise ServiceFull("too many unfinished jobs", limit=self._max_jobs, retry_after_s=1)
         if self._bytes + job.size_bytes > self._max_bytes:
@@ -66,17 +73,17 @@ class JobTable:
         self._by_id[job.id] = self._by_range[job.range] = job
         self._bytes += job.size_bytes
 
+    def charge(self, job: Job, more_bytes: int) -> None:
+        """Note that a job takes so much more memory."""
+        job.extra_bytes += more_bytes
+        if self._by_id.get(job.id) is job:
+            self._bytes += more_bytes
+
     def finished(self, job: Job) -> None:
         """Note that a job is finished: from now on it may be forgotten."""
         if self._by_id.get(job.id) is job:
-            self._finished[job.id] = time.monotonic() + self._ttl_s
-
-    def _expired(self, job: Job) -> bool:
-        # A job that has ended is reported a moment later; until then it is known.
-        if time.monotonic() < self._finished.get(job.id, math.inf):
-            return False
-        self._forget(job)
-        return True
+            job.known_until_s = time.monotonic() + self._ttl_s
+            self._finished[job.id] = job
 
     def _forget(self, job: Job) -> None:
         del self._by_id[job.id], self._by_range[job.range]

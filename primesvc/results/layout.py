@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from primesvc.formats.base import Format
 from primesvc.results.result import Result
+from primesvc.sieve.grid import SEGMENTS
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,8 +23,8 @@ class PieceWindow:
     """
 
     index: int
-    count: int
-    """Primes of the piece that belong to the file."""
+    batch: int
+    """Primes of the batch that begins with the piece; 0 if none does."""
     first: int
     stop: int
     length: int
@@ -38,7 +39,9 @@ class Layout:
         total = result.total
         self.head = format_.head(total)
         self.tail = format_.tail()
+        self._batches = _batches(result)
         lengths = format_.piece_bytes(result.counts, result.digits)
+        lengths += np.where(self._batches > 0, len(format_.piece_head(1)), 0)
         # _bounds[i] is where in the body piece i begins.
         self._bounds = np.zeros(len(lengths) + 1, np.int64)
         np.cumsum(lengths, out=self._bounds[1:])
@@ -59,19 +62,45 @@ class Layout:
         """The parts of the window that lie in pieces, ascending; made when they are looked at."""
         start = len(self.head)
         return PieceWindows(
-            self.result,
+            self.result.plan.indices.start,
+            self._batches,
             self._bounds,
             min(max(first - start, 0), self._body),
             min(max(stop - start, 0), self._body),
         )
 
 
+def _batches(result: Result) -> NDArray[np.int64]:
+    """How many primes the batch holds that begins with each piece, 0 if none does.
+
+    A batch is of one segment, on whatever grid the result was collected: that
+    depends on what was cached at the time, and the bytes of a file must not.
+    """
+    plan = result.plan
+    if plan.grid is SEGMENTS:
+        return result.counts
+    batches = np.zeros_like(result.counts)
+    begins: dict[int, int] = {}
+    for number, index in enumerate(plan.indices):
+        if result.counts[number]:
+            segment = SEGMENTS.index(plan.grid.piece(index).start)
+            batches[begins.setdefault(segment, number)] += result.counts[number]
+    return batches
+
+
 class PieceWindows:
     """A sequence of the windows of neighbouring pieces, from `first` to `stop` in the body."""
 
-    def __init__(self, result: Result, bounds: NDArray[np.int64], first: int, stop: int) -> None:
-        self._base = result.plan.indices.start
-        self._counts = result.counts
+    def __init__(
+        self,
+        base: int,
+        batches: NDArray[np.int64],
+        bounds: NDArray[np.int64],
+        first: int,
+        stop: int,
+    ) -> None:
+        self._base = base
+        self._batches = batches
         self._bounds = bounds
         self._first = first
         self._stop = stop
@@ -88,7 +117,7 @@ class PieceWindows:
         start, end = int(self._bounds[number]), int(self._bounds[number + 1])
         return PieceWindow(
             self._base + number,
-            int(self._counts[number]),
+            int(self._batches[number]),
             max(self._first - start, 0),
             min(self._stop, end) - start,
             end - start,

@@ -184,10 +184,13 @@ class ByteReader:
             yield self._render(
                 None,
                 range_,
-                head=self._format.piece_head(window.count) if part == 0 else b"",
+                head=self._head(window) if part == 0 else b"",
                 window=cut,
                 drop=drop if last and cut is None and self._is_spare(drop) else 0,
             )
+
+    def _head(self, window: PieceWindow) -> bytes:
+        return self._format.piece_head(window.batch) if window.batch else b""
 
     def _is_spare(self, drop: int) -> bool:
         return drop == self._format.spare
@@ -199,7 +202,7 @@ class ByteReader:
         width = self._format.value_bytes(len(str(piece.end)))
         step = max((limit - 256) // (width * MARK_EVERY), 1) * MARK_EVERY
         runs = packed.positions(piece)
-        head = self._format.piece_head(window.count)
+        head = self._head(window)
         start = 0
         for base in range(runs[0].first // MARK_EVERY * MARK_EVERY, runs[-1].stop, step):
             length = len(head)

@@ -1,15 +1,29 @@
 """The original two calls: POST /primes and GET /result/{id}."""
 
+from functools import lru_cache
+from typing import Final
+
 from aiohttp import web
 from multidict import CIMultiDict
 
 from primesvc.formats.text import CONTRACT
-from primesvc.jobs.job import State
 from primesvc.results.layout import Layout
 from primesvc.results.result import Result
 from primesvc.web.downloads import send_layout
-from primesvc.web.keys import service_of
-from primesvc.web.parameters import canonical_id, read_range
+from primesvc.web.keys import find_job, service_of
+from primesvc.web.parameters import read_range
+
+_RESULT_HEADERS: Final = CIMultiDict({"Content-Type": CONTRACT.media_type})
+
+
+# The answers to repeated requests are what a busy service is asked for most:
+# what can be made once is.
+@lru_cache(maxsize=1024)
+def _id_answer(job_id: str) -> tuple[bytes, "CIMultiDict[str]"]:
+    return (
+        f'"{job_id}"\n'.encode(),
+        CIMultiDict({"Content-Type": "application/json", "Location": f"result/{job_id}"}),
+    )
 
 
 async def submit_range(request: web.Request) -> web.Response:
@@ -17,22 +31,20 @@ async def submit_range(request: web.Request) -> web.Response:
     service = service_of(request.app)
     range_ = read_range(request.rel_url.raw_query_string)
     job = service.find(range_) or await service.submit(range_)
-    return web.Response(
-        body=f'"{job.id}"\n'.encode(),
-        headers={"Content-Type": "application/json", "Location": f"result/{job.id}"},
-    )
+    body, headers = _id_answer(job.id)
+    return web.Response(body=body, headers=headers)
 
 
 async def get_result(request: web.Request) -> web.StreamResponse:
     """GET /result/{id}: 204 while it is worked on, then the primes as `CONTRACT` writes them."""
     service = service_of(request.app)
-    job = service.job(canonical_id(request.match_info["id"]))
-    if not job.state.final:
+    job = find_job(request)
+    if job.finished_s is None:
         return web.Response(status=204, headers={"Retry-After": "1", "Cache-Control": "no-store"})
-    if job.state is State.SUCCEEDED and "Range" not in request.headers:
+    if "Range" not in request.headers:
         body = job.rendered.get(CONTRACT.name) or await service.small_body(job, CONTRACT)
         if body is not None:
-            return web.Response(body=body, headers={"Content-Type": CONTRACT.media_type})
+            return web.Response(body=body, headers=_RESULT_HEADERS)
     layout = Layout(Result.of(job), CONTRACT)
     tag = f"{job.id}-v1-{CONTRACT.name}"
     return await send_layout(request, layout, CIMultiDict(), tag, codings=False)

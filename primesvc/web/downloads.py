@@ -5,6 +5,8 @@ from typing import Final
 
 from aiohttp import web
 from multidict import CIMultiDict
+from werkzeug.datastructures import ETags
+from werkzeug.http import parse_etags
 
 from primesvc.errors import InvalidParameter, PreconditionFailed, RangeNotSatisfiable
 from primesvc.formats.base import Format
@@ -12,9 +14,8 @@ from primesvc.jobs.job import Job
 from primesvc.results.layout import Layout
 from primesvc.results.result import Result
 from primesvc.sieve.packed import Summary
-from primesvc.web.keys import service_of
+from primesvc.web.keys import find_job, service_of
 from primesvc.web.negotiation import choose_coding, choose_format
-from primesvc.web.parameters import canonical_id
 from primesvc.web.ranges import Multipart, read_ranges
 from primesvc.web.sending import Sending
 
@@ -32,7 +33,7 @@ MAX_OFFSET: Final = 2**64
 async def get_primes(request: web.Request) -> web.StreamResponse:
     """GET /jobs/{id}/primes: in the format asked for, whole, in byte ranges, or a page of it."""
     service = service_of(request.app)
-    job = service.job(canonical_id(request.match_info["id"]))
+    job = find_job(request)
     format_ = choose_format(request)
     result = Result.of(job)
     offset, limit = _read_count(request, "offset"), _read_count(request, "limit")
@@ -97,16 +98,19 @@ def _by_conditions(
 ) -> web.Response | None:
     """304 or an error if `If-None-Match` or `If-Match` decides so (RFC 9110, 13.2.2)."""
     plain = etag.strip('"')
-    wanted = request.if_match
-    if wanted is not None and not any(t.value in ("*", plain) and not t.is_weak for t in wanted):
+    if "If-Match" in request.headers and not _tags(request, "If-Match").contains(plain):
         raise PreconditionFailed(etag)
-    known = request.if_none_match
-    if known is not None and any(tag.value in ("*", plain) for tag in known):
+    if _tags(request, "If-None-Match").contains_weak(plain):
         kept = {
             name: headers[name] for name in ("ETag", "Cache-Control", "Vary") if name in headers
         }
         return web.Response(status=304, headers=kept)
     return None
+
+
+def _tags(request: web.Request, name: str) -> ETags:
+    # Not aiohttp's own: it takes the tag `"*"` for any, and reads the first line of several.
+    return parse_etags(", ".join(request.headers.getall(name, [])))
 
 
 def _read_count(request: web.Request, name: str) -> int | None:
@@ -138,8 +142,9 @@ def _add_links(
     links = []
     if offset + limit < count:
         links.append((offset + limit, limit, "next"))
-    if offset > 0:
-        links.append((max(offset - limit, 0), min(limit, offset), "prev"))
+    # Behind the end, the page before is the last one.
+    if (stop := min(offset, count)) > 0:
+        links.append((max(stop - limit, 0), min(limit, stop), "prev"))
     for at, size, relation in links:
         query = request.rel_url.update_query(offset=str(at), limit=str(size)).raw_query_string
         headers.add("Link", f'<?{query}>; rel="{relation}"')

@@ -1,6 +1,7 @@
 """Content negotiation: which format and which coding a client is served (RFC 9110, 12)."""
 
 import ipaddress
+import re
 from typing import Final
 
 from aiohttp import web
@@ -13,6 +14,8 @@ from primesvc.formats.catalog import AS_STRINGS, FORMATS
 from primesvc.formats.coding import CODINGS
 
 NUMBERS: Final = ("number", "string")
+
+_BARE_FRACTION: Final = re.compile(r"(?<=q=)(?=\.)")
 
 
 def choose_format(request: web.Request) -> Format:
@@ -37,7 +40,10 @@ def choose_format(request: web.Request) -> Format:
 def _by_accept(header: str) -> str:
     if not header.strip():
         return next(iter(FORMATS))
-    accept = parse_accept_header(header, MIMEAccept)
+    # Java's URLConnection sends `*/*; q=.2`, which the grammar does not know.
+    ranges = parse_accept_header(_BARE_FRACTION.sub("0", header), MIMEAccept)
+    # Parameters choose none of our formats: `application/json; charset=utf-8` means JSON.
+    accept = MIMEAccept((range_.partition(";")[0].strip(), quality) for range_, quality in ranges)
     names = {format_.media_type.partition(";")[0]: name for name, format_ in FORMATS.items()}
     best = accept.best_match(list(names))
     if best is None:

@@ -14,6 +14,9 @@ _WHOLE_NUMBER: Final = re.compile(r"\s*([+-]?)0*([0-9]+(?:_[0-9]+)*)\s*", re.ASC
 _MAX_DIGITS: Final = 40
 """Digits read of a number; the largest number of a range has 20."""
 
+_ID_LENGTH: Final = 36
+"""Characters of a UUID as it is usually written; `uuid.UUID` reads other ways too."""
+
 _SHOWN: Final = 60
 """Characters of a wrong value that the error repeats."""
 
@@ -57,14 +60,11 @@ def read_range(query: str) -> Range:
 
 
 def canonical_id(job_id: str) -> str:
-    """The id as jobs have it, lower case; anything else that is a UUID is one of no job."""
-    if len(job_id) == 36 and job_id.islower():
-        return job_id
+    """The id as jobs have it, in lower case. Raises `UnknownJob` for what is no UUID."""
+    shown = job_id if len(job_id) <= _SHOWN else job_id[:_SHOWN] + "..."
+    if len(job_id) != _ID_LENGTH:
+        raise UnknownJob(shown)
     try:
-        return str(uuid.UUID(job_id)) if len(job_id) == 36 else _unknown(job_id)
+        return str(uuid.UUID(job_id))
     except ValueError:
-        return _unknown(job_id)
-
-
-def _unknown(job_id: str) -> str:
-    raise UnknownJob(job_id if len(job_id) <= _SHOWN else job_id[:_SHOWN] + "...")
+        raise UnknownJob(shown) from None

@@ -21,8 +21,10 @@ def read_ranges(header: str, length: int) -> list[ByteRange] | None:
     """The ranges a `Range` header asks for that exist in a file of `length` bytes.
 
     None for a header that is to be ignored: another unit, a wrong syntax, too
-    many ranges, or ranges that overlap so much that they hold more than the
-    file. An empty list if no range exists: that is a 416.
+    many ranges, ranges that overlap so much that they hold more than the
+    file, or the last bytes of an empty file, which RFC 9110, 14.1.2 calls
+    satisfiable though no `Content-Range` can name them. An empty list if no
+    range exists: that is a 416.
     """
     unit, equals, specs = header.partition("=")
     if unit.strip().lower() != "bytes" or not equals:
@@ -37,7 +39,9 @@ def read_ranges(header: str, length: int) -> list[ByteRange] | None:
             return None
         first, last, suffix = match.groups()
         if suffix is not None:
-            if int(suffix) > 0 and length > 0:
+            if int(suffix) > 0:
+                if length == 0:
+                    return None
                 ranges.append(ByteRange(max(length - int(suffix), 0), length))
             continue
         if last and int(last) < int(first):

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from typing import Final
 
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 from multidict import CIMultiDict
 
 from primesvc.errors import PrimesvcError
@@ -91,18 +91,25 @@ class Sending:
     ) -> web.StreamResponse:
         response = self._response = web.StreamResponse(status=status, headers=headers)
         response.content_length = length
+        if length is None and self._request.version < HttpVersion11:
+            response.force_close()  # without chunks, only the connection's end is that of the body
         try:
             await response.prepare(self._request)
             if self._request.method != "HEAD":
                 await send()
         except ConnectionError:
             log.debug("a client left %s", self._request.path)
+            self._cut()  # it may also have been an executor that lost its workers
         except TimeoutError:
             log.info("a client took nothing of %s for too long: cut", self._request.path)
             self._cut()
         except PrimesvcError as error:
             # The status is sent: a body that ends early is all that can tell of it now.
             log.error("%s broke off: %s", self._request.path, error)
+            self._cut()
+        except Exception:
+            # As above: a 500 from the middleware would land in the midst of the body.
+            log.exception("%s broke off", self._request.path)
             self._cut()
         return response
 

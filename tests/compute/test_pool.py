@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from pathlib import Path
@@ -79,6 +78,11 @@ async def pool() -> AsyncIterator[ProcessPool]:
     await pool.close()
 
 
+def children() -> set[int]:
+    """Our child processes and theirs."""
+    return {child.pid for child in psutil.Process().children(recursive=True)}
+
+
 async def gone(pids: set[int]) -> None:
     """Wait until none of the processes exists."""
     await eventually(lambda: not any(psutil.pid_exists(pid) for pid in pids))
@@ -101,38 +105,62 @@ async def test_calls_run_in_processes_of_their_own(gate: Gate) -> None:
 
 
 async def test_no_process_starts_before_the_first_call(pool: ProcessPool) -> None:
-    """A new pool has no processes, and its first call starts no more than it needs."""
+    """A new pool has no processes; its first call starts them all."""
     assert pool.pids == []
-    await pool.run(os.getpid)
-    assert len(pool.pids) == 1
+    assert await pool.run(os.getpid) in pool.pids
+    assert len(pool.pids) == 2
+
+
+async def test_warming_up_starts_all_processes(pool: ProcessPool) -> None:
+    """After warming up all processes run, and calls find them."""
+    await pool.warm_up()
+    pids = set(pool.pids)
+    assert len(pids) == 2
+    assert await pool.run(os.getpid) in pids
+
+
+async def test_the_event_loop_goes_on_while_workers_start(pool: ProcessPool) -> None:
+    """Starting processes takes a while and is not done on the event loop."""
+    warming = asyncio.create_task(pool.warm_up())
+    turns = 0
+    async with asyncio.timeout(WAIT_S):
+        while not warming.done():
+            await asyncio.sleep(0)
+            turns += 1
+    assert turns > 50
 
 
 async def test_an_error_in_a_call_is_the_calls_own(pool: ProcessPool) -> None:
     """What a call raises reaches its caller as it is, and costs no worker."""
-    pid = await pool.run(os.getpid)
+    await pool.warm_up()
+    pids = pool.pids
     with pytest.raises(EngineFailed, match="it said no"):
         await pool.run(calls.fail, "it said no")
     with pytest.raises(ValueError, match="invalid literal"):
         await pool.run(int, "seven")
-    assert await pool.run(os.getpid) == pid
-    assert pool.deaths == 0
+    assert await pool.run(os.getpid) in pids
+    assert (pool.pids, pool.deaths) == (pids, 0)
 
 
 async def test_what_cannot_be_pickled_fails_its_call_only(pool: ProcessPool) -> None:
     """An argument or a result that no pipe takes is an error of that call, and costs no worker."""
-    pid = await pool.run(os.getpid)
+    await pool.warm_up()
+    pids = pool.pids
     with pytest.raises(TypeError, match="pickle"):
         await pool.run(repr, threading.Lock())
     with pytest.raises(AttributeError, match="pickle"):
         await pool.run(calls.unpicklable)
-    assert await pool.run(os.getpid) == pid
-    assert pool.deaths == 0
+    assert await pool.run(os.getpid) in pids
+    assert (pool.pids, pool.deaths) == (pids, 0)
 
 
 async def test_workers_import_no_http(pool: ProcessPool) -> None:
-    """Neither the worker's code nor a running worker has imported HTTP, the cache or the service."""
+    """Neither the worker's code nor a running worker imports HTTP, the cache or the service."""
     names = repr(NOT_IN_WORKERS)
-    code = f"import primesvc.compute.worker, sys; print([n for n in {names} if n in sys.modules])"
+    code = (
+        "import primesvc.compute.worker, sys\n"
+        f"print([name for name in {names} if name in sys.modules])"
+    )
     fresh = await asyncio.to_thread(
         subprocess.run, [sys.executable, "-c", code],
         capture_output=True, text=True, timeout=WAIT_S, check=True,
@@ -195,10 +223,12 @@ async def test_a_worker_killed_in_mid_call_costs_nothing(pool: ProcessPool, gate
 
 
 async def test_an_idle_worker_killed_costs_nothing(pool: ProcessPool) -> None:
-    """A worker that is killed while it waits is replaced by the time of the next call."""
-    victim = await pool.run(os.getpid)
-    os.kill(victim, signal.SIGKILL)
-    assert await pool.run(os.getpid) != victim
+    """Workers that are killed while they wait are replaced by the time of the next call."""
+    await pool.warm_up()
+    victims = pool.pids
+    for victim in victims:
+        os.kill(victim, signal.SIGKILL)
+    assert await pool.run(os.getpid) not in victims
 
 
 async def test_a_cancelled_call_and_a_death_leave_nobody_waiting(
@@ -227,14 +257,13 @@ async def test_workers_leave_sigint_to_the_server(pool: ProcessPool, gate: Gate)
     """Ctrl-C reaches the workers too, in mid-call or idle, and they ignore it."""
     running = asyncio.create_task(pool.run(calls.hold, *gate.args))
     await gate.holds(1)
-    (pid,) = gate.pids
-    os.kill(pid, signal.SIGINT)
+    pids = pool.pids
+    for pid in pids:
+        os.kill(pid, signal.SIGINT)
     gate.open()
-    assert await running == pid
-    os.kill(pid, signal.SIGINT)
-    assert await pool.run(os.getpid) == pid
+    assert {await running} == gate.pids
     assert await pool.run(calls.sigint_handler) == str(signal.SIG_IGN)
-    assert pool.deaths == 0
+    assert (pool.pids, pool.deaths) == (pids, 0)
 
 
 # Closing
@@ -251,16 +280,15 @@ async def test_close_ends_all_calls(pool: ProcessPool, gate: Gate) -> None:
     await gone(gate.pids)
 
 
-async def test_close_right_after_a_call_ends_it(pool: ProcessPool) -> None:
-    """A call that no worker has begun when the pool closes raises ServiceClosed too."""
+async def test_close_with_calls_in_every_stage(pool: ProcessPool) -> None:
+    """Short calls that wait when the pool closes have their result or raise ServiceClosed."""
     await pool.run(os.getpid)
     waiting = [asyncio.create_task(pool.run(str, n)) for n in range(20)]
     await asyncio.sleep(0)  # all of them are in the executor now
     async with asyncio.timeout(SOON_S):
         await pool.close()
         results = await asyncio.gather(*waiting, return_exceptions=True)
-    assert {type(r) for r in results} <= {ServiceClosed, str}
-    assert ServiceClosed in {type(r) for r in results}
+    assert {type(result) for result in results} <= {ServiceClosed, str}
 
 
 async def test_close_does_not_wait_for_stopped_workers(pool: ProcessPool, gate: Gate) -> None:
@@ -288,6 +316,22 @@ async def test_close_ends_a_call_that_runs_alone(pool: ProcessPool, gate: Gate) 
         with pytest.raises(ServiceClosed):
             await suspect
     await gone(gate.pids)
+
+
+async def test_close_while_it_starts(pool: ProcessPool) -> None:
+    """A pool closed while its workers start ends the call that made them start, and them."""
+    other = ProcessPool(1)
+    await other.warm_up()  # starts the fork server, which stays
+    await other.close()
+    before = children()
+    first = asyncio.create_task(pool.run(os.getpid))
+    await asyncio.sleep(0)  # it starts the workers now
+    async with asyncio.timeout(SOON_S):
+        await pool.close()
+        with pytest.raises(ServiceClosed):
+            await first
+    assert pool.pids == []
+    await eventually(lambda: children() == before)
 
 
 async def test_close_while_it_heals(pool: ProcessPool, gate: Gate) -> None:
@@ -365,9 +409,8 @@ async def test_a_foreign_executor_stays_open() -> None:
 
 async def test_a_foreign_executors_error_passes_through() -> None:
     """What a call raises in an embedder's executor reaches its caller as it is."""
-    with ThreadPoolExecutor(1) as executor:
-        with pytest.raises(EngineFailed, match="it said no"):
-            await ForeignExecutor(executor).run(calls.fail, "it said no")
+    with ThreadPoolExecutor(1) as executor, pytest.raises(EngineFailed, match="it said no"):
+        await ForeignExecutor(executor).run(calls.fail, "it said no")
 
 
 async def test_a_call_dropped_by_its_executor_is_no_cancel_of_ours() -> None:

@@ -31,6 +31,11 @@ def new_job(start: int = 100, end: int = 200_000) -> Job:
     return Job(range_, plan_for(range_))
 
 
+def state_of(job: Job) -> State:
+    """The state now, which a step may have changed."""
+    return job.state
+
+
 def record_all(job: Job, summary: Summary) -> None:
     """Record the same summary for every piece."""
     for index in job.plan.indices:
@@ -74,19 +79,21 @@ async def test_a_job_that_succeeds() -> None:
     with pytest.raises(JobNotFinished, match=job.id):
         job.check()
     job.start()
-    assert job.state is State.RUNNING
-    assert not job.state.final
-    assert job.started_s is not None
+    assert state_of(job) is State.RUNNING
+    assert not state_of(job).final
+    started_s = job.started_s
+    assert started_s is not None
     record_all(job, Summary(10, 50))
     with pytest.raises(JobNotFinished):
         _ = job.summary
     with pytest.raises(JobNotFinished):
         _ = job.summaries
     job.succeed()
-    assert job.state is State.SUCCEEDED
-    assert job.state.final
-    assert job.finished_s is not None
-    assert job.created_s <= job.started_s <= job.finished_s
+    assert state_of(job) is State.SUCCEEDED
+    assert state_of(job).final
+    finished_s = job.finished_s
+    assert finished_s is not None
+    assert began_s <= job.created_s <= started_s <= finished_s
     job.check()
     assert job.summary == Summary(40, 200)
     np.testing.assert_array_equal(job.summaries, [[10, 50]] * 4)
@@ -100,8 +107,8 @@ async def test_a_job_that_fails(started: bool) -> None:
         job.start()
     cause = OSError("the machine is gone")
     job.fail(cause)
-    assert job.state is State.FAILED
-    assert job.state.final
+    assert state_of(job) is State.FAILED
+    assert state_of(job).final
     assert job.error is cause
     for ask in (job.check, lambda: job.summary, lambda: job.summaries):
         with pytest.raises(JobFailed, match="the machine is gone") as caught:
@@ -116,8 +123,8 @@ async def test_a_job_that_is_cancelled(started: bool) -> None:
     if started:
         job.start()
     job.cancel()
-    assert job.state is State.CANCELLED
-    assert job.state.final
+    assert state_of(job) is State.CANCELLED
+    assert state_of(job).final
     with pytest.raises(JobCancelled, match=job.id):
         job.check()
 
@@ -202,7 +209,7 @@ async def test_who_gives_up_waiting_does_not_disturb_the_job() -> None:
     impatient, patient = (asyncio.create_task(job.wait()) for _ in range(2))
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(impatient, 0.001)
-    assert job.state is State.QUEUED
+    assert state_of(job) is State.QUEUED
     job.start()
     job.succeed()
     async with asyncio.timeout(WAIT_S):

@@ -72,16 +72,18 @@ async def test_an_unknown_id_is_said_to_be_unknown() -> None:
 @pytest.mark.parametrize("how", ["fail", "cancel"])
 async def test_a_job_without_a_result_is_started_anew(how: str) -> None:
     """A range whose job failed or was cancelled has none; a new one takes the place of the old."""
-    table = new_table()
+    table = new_table(max_jobs=1)
     earlier = add(table, 1, ended=how)
     assert table.find(Range(1, 1)) is None
     assert table.get(earlier.id) is earlier
     job = add(table, 1)
     assert table.find(Range(1, 1)) is table.get(earlier.id) is job
     assert len(table) == 1
-    table.finished(earlier)  # told late: it is no news of the job in its place
-    assert table.find(Range(1, 1)) is job
     assert table.current_bytes == job.size_bytes
+    table.finished(earlier)  # told late: it is no news of the job in its place
+    with pytest.raises(ServiceFull):
+        add(table, 2)
+    assert table.find(Range(1, 1)) is job
 
 
 @pytest.mark.parametrize("how", ["succeed", "fail", "cancel"])

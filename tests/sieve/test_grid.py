@@ -113,9 +113,18 @@ def test_cells_nest_inside_segments(number: int) -> None:
     [
         (SEGMENTS, 0, Range(0, 2**22 - 1)),
         (SEGMENTS, 10**9, Range(998244352, 1002438655)),
+        (SEGMENTS, 2**32 - 1, Range(2**32 - 2**22, 2**32 - 1)),
+        (SEGMENTS, 2**32, Range(2**32, 2**32 + 2**24 - 1)),
+        (SEGMENTS, 2**36 - 1, Range(2**36 - 2**24, 2**36 - 1)),
+        (SEGMENTS, 2**36, Range(2**36, 2**36 + 2**26 - 1)),
         (SEGMENTS, 10**12, Range(999989182464, 1000056291327)),
+        (SEGMENTS, 2**44 - 1, Range(2**44 - 2**26, 2**44 - 1)),
+        (SEGMENTS, 2**44, Range(2**44, 2**44 + 2**28 - 1)),
         (SEGMENTS, MAX_NUMBER, Range(2**64 - 2**28, MAX_NUMBER)),
+        (CELLS, 0, Range(0, 2**16 - 1)),
         (CELLS, 10**12, Range(999999995904, 1000000061439)),
+        (CELLS, 2**44 - 1, Range(2**44 - 2**16, 2**44 - 1)),
+        (CELLS, 2**44, Range(2**44, 2**44 + 2**14 - 1)),
         (CELLS, MAX_NUMBER, Range(2**64 - 2**14, MAX_NUMBER)),
     ],
 )

@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -23,7 +23,8 @@ from tests.oracles import primes_between
 
 HEADER_BYTES = 16
 
-numbers = st.integers(0, MAX_NUMBER) | st.integers(0, 1000)
+powers_of_ten = st.builds(lambda k, step: 10**k + step, st.integers(0, 19), st.integers(-1, 1))
+numbers = st.integers(0, MAX_NUMBER) | st.integers(0, 1000) | powers_of_ten
 # Gaps of one, two, four and eight bytes, and both sides of where a wider type is needed.
 half_gaps = (
     st.integers(1, 127)
@@ -182,9 +183,8 @@ def test_a_summary_counts_what_str_would_write(
     packed = Packed.of(primes)
     assert packed.summary(range_) == Summary(len(inside), sum(len(str(p)) for p in inside))
     runs = packed.positions(range_)
-    assert sum((list(range(run.first, run.stop)) for run in runs), []) == [
-        at for at, prime in enumerate(primes.tolist()) if prime in inside
-    ]
+    found = [prime for run in runs for prime in primes[run.first : run.stop].tolist()]
+    assert found == inside
     for first, stop, digits in runs:
         assert {len(str(prime)) for prime in primes[first:stop].tolist()} <= {digits}
 
@@ -235,6 +235,9 @@ def test_foreign_bytes_are_refused(data: bytes) -> None:
     st.integers(0, 3) | st.integers(0, 2**32 - 1),
     st.binary(max_size=100),
 )
+@example(width=1, scale=1, count=0, marks=1, rest=bytes(8))
+@example(width=1, scale=1, count=1, marks=0, rest=b"")
+@example(width=8, scale=2, count=2, marks=2, rest=bytes(24))
 def test_a_header_that_claims_what_is_not_there_is_refused(
     width: int, scale: int, count: int, marks: int, rest: bytes
 ) -> None:

@@ -67,8 +67,8 @@ def test_a_range_is_a_value() -> None:
 
 def test_ranges_sort_by_their_place_on_the_line() -> None:
     """The earlier start comes first, then the earlier end."""
-    ordered = [Range(0, 9), Range(1, 2), Range(1, 3), Range(5, 5)]
-    assert sorted(reversed(ordered)) == ordered
+    disordered = [Range(5, 5), Range(1, 3), Range(0, 9), Range(1, 2)]
+    assert sorted(disordered) == [Range(0, 9), Range(1, 2), Range(1, 3), Range(5, 5)]
 
 
 @given(ranges(), ranges(), numbers)

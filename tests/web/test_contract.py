@@ -496,7 +496,7 @@ async def test_a_span_beyond_the_limit_is_refused_with_the_limit(
     ids=lambda value: str(value)[-1] * (isinstance(value, str)),
 )
 async def test_the_longest_numbers_are_read_fast(client: Client, digits: str, status: int) -> None:
-    """A number as long as a URL may be costs the event loop, for which all wait, next to nothing."""
+    """Reading a number as long as a URL may be does not hold up the event loop."""
     began = time.process_time()
     async with client.post(at(f"/primes?start_num={digits}&end_num=11")) as response:
         assert response.status == status

@@ -1,0 +1,23 @@
+"""All rows, in the order of the table."""
+
+from typing import Final
+
+from tests.benchmarks.rows.base import Row
+from tests.benchmarks.rows.fair import FAIR
+from tests.benchmarks.rows.hot import HOT_GET, HOT_POST
+from tests.benchmarks.rows.large import COUNT, DOWNLOAD, OVERLAP
+from tests.benchmarks.rows.small import COLD_SMALL, NARROW
+from tests.benchmarks.rows.whole import MEMORY, START
+
+ROWS: Final[tuple[Row, ...]] = (
+    HOT_POST,
+    HOT_GET,
+    COLD_SMALL,
+    COUNT,
+    DOWNLOAD,
+    MEMORY,
+    OVERLAP,
+    NARROW,
+    FAIR,
+    START,
+)

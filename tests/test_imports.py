@@ -1,0 +1,116 @@
+"""The direction of imports: downwards only, and HTTP at the top only."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+import primesvc
+
+ROOT = Path(primesvc.__file__).parent
+
+LAYERS = (
+    "errors", "sieve", "settings", "formats", "compute", "store", "jobs", "results", "service",
+    "web", "app", "server", "cli", "__main__",
+)  # fmt: skip
+"""The parts of the package from the bottom up: each may import those before it."""
+
+ALLOWED = {
+    "aiohttp": {"web", "app", "server"},
+    "multidict": {"web"},
+    "werkzeug": {"web"},
+    "uvloop": {"server"},
+    "aiocache": {"store", "service", "app"},
+    "gmpy2": {"sieve"},
+    "backports": {"formats"},
+    "compression": {"formats"},
+    "numpy": {"sieve", "formats", "compute", "store", "jobs", "results", "service", "web"},
+}
+"""Who may import which library; nobody imports another one.
+
+`backports` is `backports.zstd`, and `compression` the standard library's from Python 3.14 on.
+"""
+
+
+def module_name(path: Path) -> str:
+    """The dotted name of a module of the package."""
+    parts = path.relative_to(ROOT.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {module_name(path): path for path in sorted(ROOT.rglob("*.py"))}
+# The package itself only hands names on, to those who use it: nothing in it imports from there.
+PARTS = {name: path for name, path in MODULES.items() if name != "primesvc"}
+
+every_module = pytest.mark.parametrize("name", PARTS)
+
+
+def imports(name: str) -> Iterator[str]:
+    """The dotted names that a module imports, anywhere in it."""
+    for node in ast.walk(ast.parse(MODULES[name].read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{name} imports from a relative place"
+            for alias in node.names:
+                submodule = f"{node.module}.{alias.name}"
+                yield submodule if submodule in MODULES else str(node.module)
+
+
+def layer(name: str) -> int:
+    """How high up a module of the package stands."""
+    return LAYERS.index(name.split(".")[1])
+
+
+def test_every_part_of_the_package_has_its_place() -> None:
+    """A new part is put in the order on purpose, and the order holds no part that is gone."""
+    assert {name.split(".")[1] for name in PARTS} == set(LAYERS)
+
+
+@every_module
+def test_imports_point_downwards(name: str) -> None:
+    """A module imports from its own part and from those below it, never from above."""
+    for imported in imports(name):
+        if imported.split(".")[0] == "primesvc":
+            assert imported != "primesvc", f"{name} imports the package that it is a part of"
+            assert layer(imported) <= layer(name), f"{name} imports {imported}"
+
+
+def test_no_modules_import_one_another() -> None:
+    """Within a part too the modules can be put in an order."""
+    graph = {name: set(imports(name)) & set(PARTS) for name in PARTS}
+    assert list(TopologicalSorter(graph).static_order())
+
+
+@every_module
+def test_libraries_are_used_where_they_belong(name: str) -> None:
+    """Only the HTTP face knows HTTP, and each other library has its place too."""
+    for imported in imports(name):
+        library = imported.split(".")[0]
+        if library != "primesvc" and library not in sys.stdlib_module_names:
+            assert name.split(".")[1] in ALLOWED.get(library, ()), f"{name} imports {library}"
+
+
+def test_workers_load_nothing_they_do_not_need() -> None:
+    """The worker side comes up without HTTP, the cache and the service."""
+    script = "import sys, primesvc.compute.worker; print(*sys.modules)"
+    loaded = subprocess.run(
+        [sys.executable, "-c", script], check=True, capture_output=True, text=True, timeout=60
+    ).stdout.split()
+    assert "primesvc.sieve.engine" in loaded
+    unwanted = {"aiohttp", "aiocache", "uvloop", "primesvc.service", "primesvc.store.segments"}
+    assert not unwanted & set(loaded)
+
+
+def test_the_command_line_loads_http_only_to_serve() -> None:
+    """Help, a wrong flag and the worker processes, which import the main module, need no HTTP."""
+    script = "import sys, primesvc.cli; print(*sys.modules)"
+    loaded = subprocess.run(
+        [sys.executable, "-c", script], check=True, capture_output=True, text=True, timeout=60
+    ).stdout.split()
+    assert "primesvc.settings" in loaded
+    assert not {"aiohttp", "primesvc.service"} & set(loaded)

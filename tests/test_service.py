@@ -1,0 +1,499 @@
+"""The service end to end, without HTTP: real workers, exact results, whatever happens meanwhile."""
+
+import asyncio
+import os
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import pytest
+from aiocache import SimpleMemoryCache
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from primesvc import Job, PrimeService, Range, Settings, State
+from primesvc.errors import (
+    JobCancelled,
+    JobFailed,
+    RangeNotAllowed,
+    ServiceClosed,
+    ServiceFull,
+    UnknownJob,
+)
+from primesvc.sieve.engine import load_engine
+from primesvc.sieve.grid import CELLS, SEGMENTS
+from primesvc.sieve.packed import MARK_EVERY
+from primesvc.sieve.range import MAX_NUMBER
+from tests.helpers import WAIT_S, eventually
+from tests.oracles import PI_OF_POWERS, primes_between
+
+LONG = Range(0, 10**12)
+"""A minute of work or more: no test waits for it."""
+
+# One service for all examples: they are requests that it gets one after another.
+examples = hypothesis_settings(
+    max_examples=12,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+
+
+@pytest.fixture
+async def small(settings: Settings) -> AsyncIterator[PrimeService]:
+    """A service with so small a cache that the primes of hardly any job fit."""
+    async with PrimeService(Settings(workers=2, cache_bytes=2**20)) as service:
+        yield service
+
+
+async def done(job: Job) -> Job:
+    """Wait for a job, not for ever."""
+    async with asyncio.timeout(WAIT_S):
+        return await job.wait()
+
+
+async def primes_of(service: PrimeService, start: int, end: int) -> NDArray[np.uint64]:
+    """The primes of a range, through a job and the iterator."""
+    async with asyncio.timeout(WAIT_S):
+        job = await (await service.submit(Range(start, end))).wait()
+        arrays = [array async for array in service.primes(job)]
+    primes = np.concatenate([np.empty(0, np.uint64), *arrays])
+    assert job.summary.count == len(primes)
+    assert all(0 < len(array) <= MARK_EVERY for array in arrays)
+    return primes
+
+
+def oracle(start: int, end: int) -> NDArray[np.uint64]:
+    """The primes of a wide range, from the engine that the service does not use."""
+    return load_engine("numpy").primes(start, end)
+
+
+def under_way(service: PrimeService) -> int:
+    """How many pieces are under way: what must be nothing once nobody wants anything."""
+    return len(service.store._flights)
+
+
+def state_of(job: Job) -> State:
+    """The state now, which an await may have changed."""
+    return job.state
+
+
+@pytest.mark.parametrize("power", range(9))
+async def test_known_counts(service: PrimeService, power: int) -> None:
+    """The service counts the primes up to a power of ten as they are published."""
+    async with asyncio.timeout(WAIT_S):
+        assert await service.count(Range(0, 10**power)) == PI_OF_POWERS[power]
+
+
+async def test_fifty_million_primes_are_counted(service: PrimeService) -> None:
+    """There are 50,847,534 primes below 10^9."""
+    async with asyncio.timeout(WAIT_S):
+        assert await service.count(Range(0, 10**9)) == 50_847_534
+
+
+@pytest.mark.parametrize(
+    ("start", "end"),
+    [
+        (0, 0),
+        (0, 1),
+        (0, 2),
+        (2, 2),
+        (4, 4),
+        (4, 11),
+        (24, 28),
+        (0, 1000),
+        (65_535, 65_536),
+        (2**22 - 1, 2**22),
+        (10**15, 10**15 + 2000),
+        (2**44 - 1000, 2**44 + 1000),
+        (2**63 - 500, 2**63 + 500),
+        (MAX_NUMBER - 2000, MAX_NUMBER),
+        (MAX_NUMBER, MAX_NUMBER),
+        (18_446_744_073_709_551_557, 18_446_744_073_709_551_557),
+    ],
+    ids=lambda number: str(number),
+)
+async def test_primes_of_narrow_ranges(service: PrimeService, start: int, end: int) -> None:
+    """The primes are exact, or there are none, at both ends of the line and at boundaries."""
+    assert (await primes_of(service, start, end)).tolist() == primes_between(start, end)
+
+
+@pytest.mark.parametrize("boundary", [2**32, 2**36, 2**44])
+async def test_primes_across_a_change_of_width(service: PrimeService, boundary: int) -> None:
+    """Where the pieces become wider none of the primes on either side is lost or doubled."""
+    start, end = boundary - 3 * 10**6 - 1, boundary + 3 * 10**6
+    found = await primes_of(service, start, end)
+    assert service.jobs.find(Range(start, end)) is not None
+    assert len(SEGMENTS.cover(Range(start, end))) == 2
+    np.testing.assert_array_equal(found, oracle(start, end))
+
+
+@pytest.mark.parametrize("start", [0, 1, 2**22 - 5])
+async def test_primes_of_many_pieces_come_in_order(service: PrimeService, start: int) -> None:
+    """A result of many pieces is one ascending run, trimmed at both ends."""
+    end = 30_000_000
+    np.testing.assert_array_equal(await primes_of(service, start, end), oracle(start, end))
+
+
+@examples
+@given(
+    cuts=st.lists(st.integers(1, 1200).map(lambda part: part * 9973), max_size=4, unique=True).map(
+        sorted
+    )
+)
+async def test_the_parts_make_the_whole(service: PrimeService, cuts: list[int]) -> None:
+    """However a range is cut, the primes of the parts, one after another, are those of it."""
+    end = 12_000_000
+    starts, ends = [0, *cuts], [*(cut - 1 for cut in cuts), end]
+    parts = [await primes_of(service, *pair) for pair in zip(starts, ends, strict=True)]
+    np.testing.assert_array_equal(np.concatenate(parts), oracle(0, end))
+
+
+@examples
+@given(
+    start=st.integers(0, 1000).map(lambda part: part * 999_983),
+    width=st.integers(0, 200).map(lambda part: part * 99_991),
+)
+async def test_overlapping_ranges_do_not_disturb_one_another(
+    small: PrimeService, start: int, width: int
+) -> None:
+    """Whatever is cached, trimmed, counted only or evicted by then, every range gets its own."""
+    found = await asyncio.gather(
+        primes_of(small, start, start + width),
+        primes_of(small, start + width // 2, start + width),
+        primes_of(small, start // 2, start // 2 + width // 100),
+    )
+    np.testing.assert_array_equal(found[0], oracle(start, start + width))
+    np.testing.assert_array_equal(found[1], found[0][found[0] >= start + width // 2])
+    np.testing.assert_array_equal(found[2], oracle(start // 2, start // 2 + width // 100))
+
+
+async def test_an_overlap_is_not_sieved_again(service: PrimeService) -> None:
+    """The second of two ranges that overlap costs only the pieces that the first has not."""
+    first, second = Range(0, 10**8), Range(5 * 10**7, 15 * 10**7)
+    async with asyncio.timeout(WAIT_S):
+        assert await service.count(first) == 5_761_455
+        assert service.store.stats.sieved == len(SEGMENTS.cover(first))
+        assert await service.count(second) == 8_444_396 - 3_001_134
+    both = SEGMENTS.cover(Range(first.start, second.end))
+    assert service.store.stats.sieved == len(both)
+
+
+async def test_an_overlap_is_not_sieved_twice_at_once(service: PrimeService) -> None:
+    """Two overlapping jobs that run at the same time share the pieces under way."""
+    first, second = Range(0, 10**8), Range(5 * 10**7, 15 * 10**7)
+    async with asyncio.timeout(WAIT_S):
+        counts = [*await asyncio.gather(service.count(first), service.count(second))]
+    assert counts == [5_761_455, 8_444_396 - 3_001_134]
+    assert service.store.stats.sieved == len(SEGMENTS.cover(Range(first.start, second.end)))
+
+
+async def test_a_count_is_not_sieved_again(small: PrimeService) -> None:
+    """Pieces whose primes were never kept need not be sieved again to be counted."""
+    async with asyncio.timeout(WAIT_S):
+        assert await small.count(Range(0, 10**8)) == 5_761_455
+        sieved = small.store.stats.sieved
+        whole = SEGMENTS.piece(SEGMENTS.index(6 * 10**7)).end
+        assert await small.count(Range(0, whole)) == len(oracle(0, whole))
+    assert small.store.stats.sieved == sieved
+
+
+@pytest.mark.parametrize("range_", [Range(0, 1000), Range(10, 5 * 10**7)], ids=str)
+async def test_two_hundred_identical_requests_do_the_work_once(
+    service: PrimeService, range_: Range
+) -> None:
+    """However many ask for a range at once, there is one job, and each piece is sieved once."""
+    jobs = await asyncio.gather(*(service.submit(range_) for _ in range(200)))
+    assert {id(job) for job in jobs} == {id(jobs[0])}
+    async with asyncio.timeout(WAIT_S):
+        await asyncio.gather(*(job.wait() for job in jobs))
+    assert await service.submit(range_) is jobs[0]
+    assert service.job(jobs[0].id) is service.find(range_) is jobs[0]
+    assert service.store.stats.sieved == len(jobs[0].plan.indices)
+    assert jobs[0].count == len(oracle(range_.start, range_.end))
+
+
+async def test_evicted_primes_are_sieved_again(small: PrimeService) -> None:
+    """A result whose primes no longer fit the cache is as exact as before, at any later time."""
+    ranges = [(0, 5 * 10**6), (10**8, 10**8 + 5 * 10**6), (10**9, 10**9 + 4 * 10**7)]
+    expected = [oracle(*pair) for pair in ranges]
+    for _ in range(2):
+        for pair, primes in zip(ranges, expected, strict=True):
+            np.testing.assert_array_equal(await primes_of(small, *pair), primes)
+    assert small.jobs.find(Range(*ranges[2])) is not None
+    # The primes of all three are 3.4 million, of which a million at the most were kept.
+    assert small.store.stats.sieved > sum(len(SEGMENTS.cover(Range(*pair))) for pair in ranges)
+
+
+async def test_readers_share_what_was_not_kept(small: PrimeService) -> None:
+    """Several who read the same result at once get the same primes."""
+    job = await done(await small.submit(Range(0, 2 * 10**7)))
+    assert not job.plan.keep
+    found = await asyncio.gather(*(primes_of(small, 0, 2 * 10**7) for _ in range(4)))
+    for primes in found:
+        np.testing.assert_array_equal(primes, oracle(0, 2 * 10**7))
+    assert small.store.stats.joined > 0
+
+
+@pytest.mark.parametrize("politely", [True, False])
+async def test_who_stops_reading_leaves_nothing_behind(small: PrimeService, politely: bool) -> None:
+    """A reader that is closed, or just dropped, no longer has anything sieved for it."""
+    job = await done(await small.submit(Range(0, 10**9)))
+    sieved = small.store.stats.sieved
+    async with asyncio.timeout(WAIT_S):
+        reader = small.primes(job)
+        async for array in reader:
+            assert array[0] == 2
+            break
+        if politely:
+            await reader.aclose()
+        del reader
+    await eventually(lambda: under_way(small) == 0)
+    assert small.store.stats.sieved - sieved < 20
+
+
+async def test_progress_is_monotone_and_ends_at_one(service: PrimeService) -> None:
+    """Progress never goes back, is seen on the way, and is exactly 1 at the end."""
+    job = await service.submit(Range(12_345, 2 * 10**9 + 678))
+    seen: list[tuple[float, int]] = []
+
+    def ended() -> bool:
+        seen.append((job.progress, job.count))
+        return job.state.final
+
+    await eventually(ended)
+    assert job.state is State.SUCCEEDED
+    assert seen == sorted(seen)
+    assert any(0 < progress < 1 for progress, _ in seen)
+    assert (job.progress, job.done_numbers) == (1.0, job.range.span)
+    assert job.count == job.summary.count == seen[-1][1]
+
+
+async def test_a_cancelled_job_frees_the_workers(service: PrimeService) -> None:
+    """Nothing of a cancelled job is left under way, and whoever waits for it is told."""
+    job = await service.submit(LONG)
+    waiting = asyncio.create_task(job.wait())
+    await eventually(lambda: job.progress > 0)
+    service.cancel(job)
+    assert job.state is State.CANCELLED
+    with pytest.raises(JobCancelled):
+        await asyncio.wait_for(waiting, WAIT_S)
+    await eventually(lambda: under_way(service) == 0)
+    calls = service.dispatcher.calls
+    async with asyncio.timeout(WAIT_S):
+        assert await service.count(Range(10**13, 10**13 + 40)) == 1
+    assert service.dispatcher.calls <= calls + 1
+    service.cancel(job)  # nothing more to stop
+    assert job.state is State.CANCELLED
+
+
+async def test_a_cancel_does_not_touch_who_shares_the_pieces(small: PrimeService) -> None:
+    """A job that waits for pieces which a cancelled one had asked for still gets them."""
+    long = await small.submit(LONG)
+    short = await small.submit(Range(0, 10**8))
+    await eventually(lambda: small.store.stats.joined > 0)
+    small.cancel(long)
+    assert (await done(short)).count == 5_761_455
+    assert state_of(long) is State.CANCELLED
+    await eventually(lambda: under_way(small) == 0)
+
+
+async def test_a_cancelled_range_can_be_submitted_again(service: PrimeService) -> None:
+    """A new request for a cancelled range is a new job with the same id, even at once."""
+    range_ = Range(0, 10**9)
+    first = await service.submit(range_)
+    service.cancel(first)
+    assert service.job(first.id) is first
+    assert service.find(range_) is None
+    second = await service.submit(range_)
+    assert second is not first
+    assert second.id == first.id
+    assert (await done(second)).count == 50_847_534
+    assert service.job(first.id) is second
+    assert state_of(first) is State.CANCELLED
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL")
+async def test_a_killed_worker_costs_no_result(service: PrimeService) -> None:
+    """Workers killed in the middle of a job are replaced; that job and others still come right."""
+    pool = service.pool
+    assert pool is not None
+
+    async def kill_one_at_work(job: Job) -> None:
+        count, deaths = job.count, pool.deaths
+        await eventually(lambda: job.count > count)
+        os.kill(pool.pids[0], signal.SIGKILL)
+        await eventually(lambda: pool.deaths > deaths)
+
+    long = await service.submit(Range(0, 4 * 10**9))
+    other = await service.submit(Range(10**12, 10**12 + 10**9))
+    await kill_one_at_work(long)
+    await kill_one_at_work(long)
+    later = await service.submit(Range(0, 10**6))
+    assert (await done(later)).count == 78_498
+    assert (await done(other)).count == load_engine("primesieve").count(10**12, 10**12 + 10**9)
+    assert (await done(long)).count == 189_961_812
+    assert pool.deaths == 2
+    assert under_way(service) == 0
+
+
+async def test_a_range_over_the_limit_is_refused() -> None:
+    """A range longer than the longest that is accepted is refused, with the limit."""
+    async with PrimeService(Settings(workers=1, max_span=1000)) as service:
+        async with asyncio.timeout(WAIT_S):
+            assert await service.count(Range(0, 999)) == 168
+        with pytest.raises(RangeNotAllowed, match="the limit is 1000") as caught:
+            await service.submit(Range(0, 1000))
+        assert caught.value.limit == 1000
+        assert service.find(Range(0, 1000)) is None
+
+
+async def test_unfinished_jobs_are_bounded() -> None:
+    """When as many jobs run as may be known the next is refused, until one of them ends."""
+    async with PrimeService(Settings(workers=1, max_jobs=1)) as service:
+        long = await service.submit(LONG)
+        with pytest.raises(ServiceFull, match="the limit is 1"):
+            await service.submit(Range(0, 10))
+        assert await service.submit(LONG) is long
+        service.cancel(long)
+        await eventually(lambda: not service._running)  # it takes a moment to end
+        async with asyncio.timeout(WAIT_S):
+            assert await service.count(Range(0, 10)) == 4
+        with pytest.raises(UnknownJob):
+            service.job(long.id)
+
+
+async def test_a_closed_service_takes_nothing(settings: Settings) -> None:
+    """Before it is entered and after it is closed a service refuses work."""
+    service = PrimeService(settings)
+    with pytest.raises(ServiceClosed):
+        await service.submit(Range(0, 10))
+    async with service:
+        async with asyncio.timeout(WAIT_S):
+            assert await service.count(Range(0, 10)) == 4
+    assert service.closed
+    with pytest.raises(ServiceClosed):
+        await service.submit(Range(0, 10))
+    with pytest.raises(ServiceClosed):
+        await service.count(Range(0, 100))
+
+
+async def test_closing_twice_is_closing_once(settings: Settings) -> None:
+    """A service may be closed before, within and after its context, once or more often."""
+    service = PrimeService(settings)
+    await service.close()
+    async with service:
+        await service.close()
+        await service.close()
+    await service.close()
+    assert service.closed
+    assert repr(service) == "<PrimeService closed>"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signal 0 asks nothing there")
+async def test_closing_stops_what_runs(settings: Settings) -> None:
+    """A close in the middle of a long job is quick, tells who waits, and leaves no process."""
+    async with PrimeService(settings) as service:
+        assert service.pool is not None
+        job = await service.submit(LONG)
+        waiting = asyncio.create_task(job.wait())
+        await eventually(lambda: job.progress > 0)
+        pids = service.pool.pids
+        assert pids
+        began_s = time.monotonic()
+        await service.close()
+        assert time.monotonic() - began_s < WAIT_S / 3
+    with pytest.raises(JobCancelled):
+        await asyncio.wait_for(waiting, WAIT_S)
+    for pid in pids:
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
+
+
+async def test_a_service_can_be_entered_again(settings: Settings) -> None:
+    """A service that was closed starts afresh when it is entered again."""
+    service = PrimeService(settings)
+    for _ in range(2):
+        async with service:
+            async with asyncio.timeout(WAIT_S):
+                assert await service.count(Range(10, 10**7)) == 664_579 - 4
+            assert service.store.stats.sieved > 0
+            assert len(service.jobs) == 1
+
+
+async def test_an_embedders_executor_is_used_and_left_open() -> None:
+    """With an executor passed in there are no processes of ours, and it works on afterwards."""
+    with ThreadPoolExecutor(2, thread_name_prefix="theirs") as executor:
+        async with PrimeService(Settings(workers=2), executor=executor) as service:
+            assert service.pool is None
+            np.testing.assert_array_equal(await primes_of(service, 5, 10**7), oracle(5, 10**7))
+            assert service.dispatcher.calls > 0
+        assert {thread.name.split("_")[0] for thread in executor._threads} == {"theirs"}
+        assert executor.submit(str, 1).result(WAIT_S) == "1"
+
+
+async def test_an_embedders_cache_is_used_and_left_open() -> None:
+    """Primes are kept in the cache that was passed in, and are there when the service is gone."""
+    cache = SimpleMemoryCache(namespace="theirs:")
+    await cache.clear()
+    async with PrimeService(Settings(workers=1), cache=cache) as service:
+        await primes_of(service, 0, 1000)
+        assert await cache.exists(service.store.key(CELLS.piece(0)))
+    async with PrimeService(Settings(workers=1), cache=cache) as service:
+        assert (await primes_of(service, 10, 2000)).tolist() == primes_between(10, 2000)
+        assert (service.store.stats.sieved, service.store.stats.hits > 0) == (0, True)
+    await cache.clear()
+    await cache.close()
+
+
+class FlakyExecutor(ThreadPoolExecutor):
+    """An embedder's executor that loses calls until it is mended."""
+
+    mended = False
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> "Future[Any]":
+        """As every executor's, once it is mended."""
+        if self.mended:
+            return super().submit(fn, *args, **kwargs)
+        raise OSError("the machine is gone")
+
+
+async def test_a_failed_job_says_why_and_can_be_tried_again() -> None:
+    """A job fails with the reason that its executor gave, and a new request starts it anew."""
+    with FlakyExecutor(1) as executor:
+        async with PrimeService(Settings(workers=1), executor=executor) as service:
+            job = await service.submit(Range(0, 1000))
+            with pytest.raises(JobFailed, match="the machine is gone"):
+                await done(job)
+            assert service.job(job.id) is job
+            assert under_way(service) == 0
+            executor.mended = True
+            again = await done(await service.submit(Range(0, 1000)))
+            assert again is not job
+            assert (again.id, again.count) == (job.id, 168)
+
+
+async def test_the_portable_engine_serves_too() -> None:
+    """A service with the NumPy engine gives the same counts and primes."""
+    async with PrimeService(Settings(workers=1, engine="numpy")) as service:
+        assert service.engine.name == "numpy"
+        async with asyncio.timeout(WAIT_S):
+            assert await service.count(Range(0, 10**7)) == 664_579
+        for start, end in ((0, 100), (10**15, 10**15 + 2000), (MAX_NUMBER - 2000, MAX_NUMBER)):
+            found = await primes_of(service, start, end)
+            assert found.tolist() == primes_between(start, end)
+
+
+async def test_a_result_is_not_there_before_its_job_is_done(service: PrimeService) -> None:
+    """The primes of an unfinished or a cancelled job cannot be read."""
+    job = await service.submit(LONG)
+    with pytest.raises(RuntimeError, match="not finished"):
+        await anext(service.primes(job))
+    service.cancel(job)
+    with pytest.raises(JobCancelled):
+        await anext(service.primes(job))

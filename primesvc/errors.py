@@ -7,6 +7,7 @@
     ├── PreconditionFailed      (ValueError)    412  another file than If-Match names
     ├── RangeNotSatisfiable     (ValueError)    416  no byte range that exists
     ├── UnknownJob              (LookupError)   404  no job has this id
+    │   └── JobGone                             410  a job had it, and was forgotten
     ├── JobNotFinished          (RuntimeError)  409  its result was asked for too early
     ├── JobCancelled            (RuntimeError)  409  it will never have a result
     ├── JobFailed               (RuntimeError)  500  it ended without a result, with a reason
@@ -97,10 +98,20 @@ class UnknownJob(PrimesvcError, LookupError):
     status, slug, title = 404, "unknown-job", "Unknown job"
 
     def __init__(self, job_id: str) -> None:
-        super().__init__(
-            f"no job has the id {job_id}; results are kept for a limited time, "
-            "so submit the range again to get its primes"
-        )
+        super().__init__(self.says.format(job_id))
+
+    says: ClassVar[str] = (
+        "no job has the id {}; results are kept for a limited time, "
+        "so submit the range again to get its primes"
+    )
+
+
+class JobGone(UnknownJob):
+    """There was a job with this id, which was deleted, or forgotten after its time."""
+
+    status, slug, title = 410, "job-gone", "Job gone"
+
+    says = "the job {} was deleted or its time is over; submit the range again to get its primes"
 
 
 class JobNotFinished(PrimesvcError, RuntimeError):

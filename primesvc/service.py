@@ -19,7 +19,7 @@ from primesvc.compute.dispatcher import INLINE_S, Dispatcher
 from primesvc.compute.pool import ForeignExecutor, ProcessPool, Runner
 from primesvc.errors import PrimesvcError, RangeNotAllowed, ServiceClosed
 from primesvc.formats.base import Format, total_bytes
-from primesvc.jobs.job import Job
+from primesvc.jobs.job import Job, Kind
 from primesvc.jobs.planner import make_plan
 from primesvc.jobs.runner import run_job
 from primesvc.jobs.table import JobTable
@@ -105,6 +105,7 @@ class PrimeService:
                 max_jobs=self.settings.max_jobs,
                 max_bytes=self.settings.max_job_bytes,
                 ttl_s=self.settings.job_ttl_s,
+                max_unfinished=self.settings.max_unfinished_jobs,
             )
             self._source = Source(
                 self.store, self.engine, ahead=self.workers + 2, call_bytes=SLOT_BYTES
@@ -166,7 +167,7 @@ class PrimeService:
         """The job for the range, if there is one that has a result or will have."""
         return self.jobs.find(range_)
 
-    async def submit(self, range_: Range) -> Job:
+    async def submit(self, range_: Range, kind: Kind = Kind.PRIMES) -> Job:
         """The job for a range: the one there is, or a new one that starts at once.
 
         Raises `RangeNotAllowed` beyond `max_span`, `ServiceFull`, `ServiceClosed`.
@@ -180,19 +181,19 @@ class PrimeService:
                 "ask for parts of it, or raise max_span",
                 limit=limit,
             )
-        job = self.jobs.find(range_)
+        job = self.jobs.find(range_, kind)
         if job is None:
-            plan = await make_plan(
-                range_, self.store, self.engine, cache_bytes=self.settings.cache_bytes
-            )
+            # What is only counted is not kept: it would push out what is read.
+            cache_bytes = 0 if kind is Kind.COUNT else self.settings.cache_bytes
+            plan = await make_plan(range_, self.store, self.engine, cache_bytes=cache_bytes)
             # Another request for it may have come meanwhile.
-            job = self.jobs.find(range_)
+            job = self.jobs.find(range_, kind)
             if self.closed:
                 raise ServiceClosed
         if job is None:
-            job = Job(range_, plan)
+            job = Job(range_, plan, kind)
             self.jobs.add(job)
-            task = asyncio.create_task(self._run(job), name=f"job {range_}")
+            task = asyncio.create_task(self._run(job), name=f"job {kind} {range_}")
             self._running[job.id] = task
             task.add_done_callback(partial(self._ended, job))
         return job
@@ -231,11 +232,16 @@ class PrimeService:
         if task is not None and job.state.final:
             task.cancel()
 
+    def forget(self, job: Job) -> None:
+        """Cancel a job if it is unfinished, and forget it."""
+        self.cancel(job)
+        self.jobs.forget(job)
+
     async def count(self, range_: Range) -> int:
         """How many primes the range holds. Raises as `submit` and `Job.check` do."""
-        job = await self.submit(range_)
+        job = await self.submit(range_, Kind.COUNT)
         await job.wait()
-        return job.summary.count
+        return job.count
 
     async def primes(self, job: Job) -> AsyncGenerator[NDArray[np.uint64], None]:
         """The primes of a succeeded job, ascending, as uint64 arrays of up to 2^16 each.

@@ -100,6 +100,9 @@ class Settings:
         4096, _whole, "jobs", "jobs that are known at a time; the oldest finished go first",
         least=1,
     )  # fmt: skip
+    max_unfinished_jobs: int = _setting(
+        1024, _whole, "jobs", "jobs that are waiting or running at a time", least=1
+    )
     max_job_bytes: int = _setting(
         64 * 2**20, _bytes, "bytes", "memory for what is known of jobs", least=2**20
     )

@@ -47,6 +47,7 @@ class Arena:
         self.slots = slots
         self.slot_bytes = slot_bytes
         self._free: list[Slot] | None = None
+        self._closed = False
         self._forget_file: weakref.finalize[..., Arena] | None = None
 
     def lease(self) -> Slot | None:
@@ -84,7 +85,7 @@ class Arena:
         """What `Slot.release` calls."""
         # Last in, first out: the slot used last is the likeliest to be in a cache,
         # and slots that were never needed never take memory.
-        if self._free is not None:
+        if self._free is not None and not self._closed:
             self._free.append(slot)
 
     @property
@@ -94,6 +95,7 @@ class Arena:
 
     def close(self) -> None:
         """Let go of the memory; the system frees it once nobody looks at it any more."""
+        self._closed = True
         self._free = []
         if self._forget_file is not None:
             self._forget_file()

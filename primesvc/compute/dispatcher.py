@@ -85,9 +85,10 @@ class Call:
             self.done.exception()  # whoever waits sees it; nobody has to wait
 
     def cancel(self) -> None:
-        """Drop the call if it still waits; if it runs, drop its outcome."""
-        if not self.done.cancel() and not self.done.exception():
-            self.done.result().release()
+        """Drop the call if it still waits, or else its outcome; may be called again."""
+        if self.done.cancel() or self.done.cancelled() or self.done.exception():
+            return
+        self.done.result().release()
 
 
 class Flow:
@@ -178,9 +179,7 @@ class Dispatcher:
             self._long += not express
             task = asyncio.create_task(self._run(call))
             self._running.add(task)
-            task.add_done_callback(self._ended)
-            if not express:
-                task.add_done_callback(self._long_ended)
+            task.add_done_callback(self._express_ended if express else self._ended)
 
     def _choose(self, express: bool) -> Flow | None:
         best = None
@@ -196,12 +195,12 @@ class Dispatcher:
         return best
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        self._running.discard(task)
-        if not self._closed:
-            self._start_next()
-
-    def _long_ended(self, _: asyncio.Task[None]) -> None:
+        # First of all: as long as it counts, only short calls may take its place.
         self._long -= 1
+        self._express_ended(task)
+
+    def _express_ended(self, task: asyncio.Task[None]) -> None:
+        self._running.discard(task)
         if not self._closed:
             self._start_next()
 

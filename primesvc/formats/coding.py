@@ -62,14 +62,15 @@ class Assembly:
 
     def add(self, raw_bytes: int, crc: int) -> None:
         """Note the next part."""
+        self._size += raw_bytes
         if self._gzip:
             self._crc = crc_of_both(self._crc, crc, raw_bytes)
-            self._size += raw_bytes
 
     def tail(self) -> bytes:
         """What stands behind the last part."""
         if not self._gzip:
-            return b""
+            # An empty body has a frame too: none at all is no zstd.
+            return b"" if self._size else zstd.compress(b"", _ZSTD_LEVEL)
         # An empty final block of fixed codes, then the check sum and the size modulo 2^32.
         return b"\x03\x00" + struct.pack("<II", self._crc, self._size & 0xFFFFFFFF)
 

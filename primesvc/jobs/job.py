@@ -29,9 +29,16 @@ NAMESPACE: Final = uuid.uuid5(uuid.NAMESPACE_URL, "urn:primesvc:job")
 """What ids are derived from; another value would change the id of every range."""
 
 
-def job_id(range_: Range) -> str:
+class Kind(StrEnum):
+    """What a job is asked for."""
+
+    PRIMES = "primes"  # the primes of the range
+    COUNT = "count"  # how many there are, and nothing is kept for reading them
+
+
+def job_id(range_: Range, kind: Kind = Kind.PRIMES) -> str:
     """The id of the job for a range: the same after a restart and on every replica."""
-    return str(uuid.uuid5(NAMESPACE, f"primes:{range_.start}:{range_.end}"))
+    return str(uuid.uuid5(NAMESPACE, f"{kind}:{range_.start}:{range_.end}"))
 
 
 class State(StrEnum):
@@ -75,12 +82,14 @@ class Job:
     """One range and what is known of its primes. Made by the `JobTable` only."""
 
     __slots__ = (
-        "_done", "_summaries", "created_s", "done_numbers", "error", "extra_bytes", "finished_s",
-        "id", "known_until_s", "plan", "range", "rendered", "started_s", "state",
+        "_changed", "_done", "_recorded", "_summaries", "created_s", "done_numbers", "error",
+        "extra_bytes", "finished_s", "front", "id", "kind", "known_until_s", "plan", "range",
+        "rendered", "started_s", "state",
     )  # fmt: skip
 
-    def __init__(self, range_: Range, plan: Plan) -> None:
-        self.id = job_id(range_)
+    def __init__(self, range_: Range, plan: Plan, kind: Kind = Kind.PRIMES) -> None:
+        self.id = job_id(range_, kind)
+        self.kind = kind
         self.range = range_
         self.plan = plan
         self.state = State.QUEUED
@@ -97,18 +106,29 @@ class Job:
         """Memory of what was added later; see `JobTable.charge`."""
         self.rendered: dict[str, bytes] = {}
         """Whole bodies of small results, by the name of the format."""
+        self.front = 0
+        """How many pieces from the first on are all summarised: so far it can be read."""
+        self._recorded = bytearray(len(plan.indices))
         self._summaries = np.zeros((len(plan.indices), 2), np.uint32)
+        self._changed: asyncio.Future[None] | None = None
         self._done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def start(self) -> None:
         """From queued to running."""
         self.state = State.RUNNING
         self.started_s = time.time()
+        self._notify()
 
     def record(self, index: int, summary: Summary) -> None:
         """Note the summary of the part of the range in one piece; once a piece."""
-        self._summaries[index - self.plan.indices.start] = summary.count, summary.digits
+        number = index - self.plan.indices.start
+        self._summaries[number] = summary.count, summary.digits
+        self._recorded[number] = 1
         self.done_numbers += self.plan.piece(index).span
+        if number == self.front:
+            after = self._recorded.find(0, number)
+            self.front = len(self._recorded) if after < 0 else after
+        self._notify()
 
     def succeed(self) -> None:
         """From running to succeeded."""
@@ -129,6 +149,12 @@ class Job:
         self.finished_s = time.time()
         if not self._done.done():
             self._done.set_result(None)
+        self._notify()
+
+    def _notify(self) -> None:
+        changed, self._changed = self._changed, None
+        if changed is not None and not changed.done():
+            changed.set_result(None)
 
     @property
     def progress(self) -> float:
@@ -149,14 +175,29 @@ class Job:
 
     @property
     def summaries(self) -> NDArray[np.uint32]:
-        """Count and digits a piece, shape (pieces, 2), trimmed to the range. Raises as `check`."""
-        self.check()
+        """Count and digits a piece, shape (pieces, 2), trimmed to the range; 0 where not known."""
         return self._summaries
+
+    @property
+    def rate(self) -> float | None:
+        """Numbers a second so far, or None before the first piece."""
+        if self.started_s is None or not self.done_numbers:
+            return None
+        seconds = (self.finished_s or time.time()) - self.started_s
+        return self.done_numbers / max(seconds, 1e-6)
+
+    @property
+    def eta_s(self) -> float | None:
+        """About how many seconds are left, by the rate so far; 0 once finished, None if unknown."""
+        if self.finished_s is not None:
+            return 0.0
+        rate = self.rate
+        return None if rate is None else (self.range.span - self.done_numbers) / rate
 
     @property
     def size_bytes(self) -> int:
         """About how much memory the job takes in the table."""
-        return 2048 + self._summaries.nbytes + self.extra_bytes
+        return 2048 + len(self._recorded) + self._summaries.nbytes + self.extra_bytes
 
     def check(self) -> None:
         """Return if the job succeeded.
@@ -170,6 +211,20 @@ class Job:
         if self.state is State.CANCELLED:
             raise JobCancelled(self.id)
         raise JobNotFinished(self.id)
+
+    async def changed(self) -> None:
+        """Wait until more of the job is known, or it is finished; at once if it is finished."""
+        if self.finished_s is not None:
+            return
+        if self._changed is None:
+            self._changed = asyncio.get_running_loop().create_future()
+        await asyncio.wait([self._changed])
+
+    async def finished(self, timeout_s: float) -> bool:
+        """Wait until the job is finished, but not longer than that; whether it is. Never raises."""
+        if self.finished_s is None and timeout_s > 0:
+            await asyncio.wait([self._done], timeout=timeout_s)
+        return self.finished_s is not None
 
     async def wait(self) -> "Job":
         """Wait until the job is finished, and return it. Raises as `check` does."""

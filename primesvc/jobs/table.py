@@ -3,33 +3,49 @@
 import time
 from collections import OrderedDict
 from collections.abc import Iterator
+from typing import Final
 
-from primesvc.errors import ServiceFull, UnknownJob
-from primesvc.jobs.job import Job, State
+from primesvc.errors import JobGone, ServiceFull, UnknownJob
+from primesvc.jobs.job import Job, Kind, State
 from primesvc.sieve.range import Range
+
+REMEMBERED: Final = 10_000
+"""Ids of forgotten jobs that are told from ids that never were: 1 MB."""
+
+RETRY_S: Final = 1.0
+"""Seconds after which a client may ask again when the table is full."""
 
 
 class JobTable:
     """Jobs by id and by range; forgets the oldest finished ones first.
 
     At most `max_jobs` jobs and `max_bytes` of memory together, finished ones
-    for `ttl_s` seconds. An unfinished job is never forgotten: when the table
-    is full of them, `ServiceFull` is raised.
+    for `ttl_s` seconds; at most `max_unfinished` of them unfinished (None: no
+    bound but `max_jobs`). An unfinished job is never forgotten: when there
+    are too many of them, `ServiceFull` is raised.
     """
 
-    def __init__(self, *, max_jobs: int, max_bytes: int, ttl_s: float) -> None:
+    def __init__(
+        self, *, max_jobs: int, max_bytes: int, ttl_s: float, max_unfinished: int | None = None
+    ) -> None:
         self._max_jobs = max_jobs
+        self._max_unfinished = max_jobs if max_unfinished is None else max_unfinished
         self._max_bytes = max_bytes
         self._ttl_s = ttl_s
         self._by_id: dict[str, Job] = {}
-        self._by_range: dict[Range, Job] = {}
+        self._primes: dict[Range, Job] = {}
+        self._counts: dict[Range, Job] = {}
         # Finished jobs in the order they finished: the first is the first to expire.
         self._finished: OrderedDict[str, Job] = OrderedDict()
+        self._forgotten: OrderedDict[str, None] = OrderedDict()
         self._bytes = 0
 
-    def find(self, range_: Range) -> Job | None:
+    def _by_range(self, kind: Kind) -> dict[Range, Job]:
+        return self._counts if kind is Kind.COUNT else self._primes
+
+    def find(self, range_: Range, kind: Kind = Kind.PRIMES) -> Job | None:
         """The job for this range, unless it ended without a result: that one starts anew."""
-        job = self._by_range.get(range_)
+        job = self._by_range(kind).get(range_)
         if job is None:
             return None
         if time.monotonic() >= job.known_until_s:
@@ -40,13 +56,13 @@ class JobTable:
         return job
 
     def get(self, job_id: str) -> Job:
-        """The job with this id. Raises `UnknownJob`."""
+        """The job with this id. Raises `UnknownJob`, or `JobGone` if there was one."""
         job = self._by_id.get(job_id)
         if job is None:
-            raise UnknownJob(job_id)
+            raise JobGone(job_id) if job_id in self._forgotten else UnknownJob(job_id)
         if time.monotonic() >= job.known_until_s:
             self._forget(job)
-            raise UnknownJob(job_id)
+            raise JobGone(job_id)
         return job
 
     def add(self, job: Job) -> None:
@@ -54,7 +70,7 @@ class JobTable:
 
         Raises `ServiceFull` if there is no room and no finished job to forget.
         """
-        earlier = self._by_range.get(job.range)
+        earlier = self._by_range(job.kind).get(job.range)
         if earlier is not None:
             self._forget(earlier)
         now = time.monotonic()
@@ -64,13 +80,17 @@ class JobTable:
             or self._bytes + job.size_bytes > self._max_bytes
         ):
             self._forget(next(iter(self._finished.values())))
-        if len(self._by_id) >= self._max_jobs:
-            raise ServiceFull("too many unfinished jobs", limit=self._max_jobs, retry_after_s=1)
+        most = min(self._max_unfinished, self._max_jobs)
+        if len(self._by_id) - len(self._finished) >= most:
+            raise ServiceFull("too many unfinished jobs", limit=most, retry_after_s=RETRY_S)
         if self._bytes + job.size_bytes > self._max_bytes:
             raise ServiceFull(
-                "the unfinished jobs take too many bytes", limit=self._max_bytes, retry_after_s=1
+                "the unfinished jobs take too many bytes",
+                limit=self._max_bytes,
+                retry_after_s=RETRY_S,
             )
-        self._by_id[job.id] = self._by_range[job.range] = job
+        self._by_id[job.id] = self._by_range(job.kind)[job.range] = job
+        self._forgotten.pop(job.id, None)
         self._bytes += job.size_bytes
 
     def charge(self, job: Job, more_bytes: int) -> None:
@@ -85,10 +105,24 @@ class JobTable:
             job.known_until_s = time.monotonic() + self._ttl_s
             self._finished[job.id] = job
 
+    def forget(self, job: Job) -> None:
+        """Forget a finished job now. Nothing if it is forgotten already."""
+        if self._by_id.get(job.id) is job:
+            self._forget(job)
+
     def _forget(self, job: Job) -> None:
-        del self._by_id[job.id], self._by_range[job.range]
+        del self._by_id[job.id], self._by_range(job.kind)[job.range]
         self._finished.pop(job.id, None)
         self._bytes -= job.size_bytes
+        self._forgotten[job.id] = None
+        if len(self._forgotten) > REMEMBERED:
+            self._forgotten.popitem(last=False)
+
+    def forget_expired(self) -> None:
+        """Forget the finished jobs whose time is over."""
+        now = time.monotonic()
+        while self._finished and next(iter(self._finished.values())).known_until_s <= now:
+            self._forget(next(iter(self._finished.values())))
 
     @property
     def current_bytes(self) -> int:

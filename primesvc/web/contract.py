@@ -6,6 +6,7 @@ from typing import Final
 from aiohttp import web
 from multidict import CIMultiDict
 
+from primesvc.errors import JobGone, UnknownJob
 from primesvc.formats.text import CONTRACT
 from primesvc.results.layout import Layout
 from primesvc.results.result import Result
@@ -38,7 +39,11 @@ async def submit_range(request: web.Request) -> web.Response:
 async def get_result(request: web.Request) -> web.StreamResponse:
     """GET /result/{id}: 204 while it is worked on, then the primes as `CONTRACT` writes them."""
     service = service_of(request.app)
-    job = find_job(request)
+    try:
+        job = find_job(request)
+    except JobGone:
+        # The contract knows one answer for ids without a job.
+        raise UnknownJob(request.match_info["id"]) from None
     if job.finished_s is None:
         return web.Response(status=204, headers={"Retry-After": "1", "Cache-Control": "no-store"})
     if "Range" not in request.headers:

@@ -4,7 +4,7 @@ from typing import Final
 
 from aiohttp import web
 
-from primesvc.errors import UnknownJob
+from primesvc.errors import JobGone, UnknownJob
 from primesvc.jobs.job import Job
 from primesvc.service import PrimeService
 from primesvc.web.parameters import canonical_id
@@ -26,10 +26,12 @@ def service_of(app: web.Application) -> PrimeService:
 
 
 def find_job(request: web.Request) -> Job:
-    """The job that the path of a request names. Raises `UnknownJob`."""
+    """The job that the path of a request names. Raises `UnknownJob` and `JobGone`."""
     service = service_of(request.app)
     job_id = request.match_info["id"]
     try:
         return service.job(job_id)
+    except JobGone:
+        raise
     except UnknownJob:
         return service.job(canonical_id(job_id))

@@ -1,0 +1,55 @@
+"""Whole numbers as people write them: `1000000`, `1_000_000`, `1e6`, `10**6`, `2^64-1`."""
+
+import re
+from typing import Final
+
+_FORM: Final = re.compile(
+    r"""\s*(?P<sign>[+-]?)(?:
+        (?P<plain>[0-9]+(?:_[0-9]+)*)
+      | (?P<whole>[0-9]+(?:_[0-9]+)*)(?:\.(?P<part>[0-9]+))?[eE]\+?(?P<tens>[0-9]{1,3})
+      | (?P<base>[0-9]{1,20})\s*(?:\*\*|\^)\s*(?P<power>[0-9]{1,3})
+        (?:\s*(?P<then>[+-])\s*(?P<more>[0-9]{1,20}))?
+    )\s*""",
+    re.ASCII | re.VERBOSE,
+)
+
+_MAX_DIGITS: Final = 40
+"""Digits of a number at the most; the largest number of a range has 20."""
+
+FORMS: Final = "1000000, 1_000_000, 1e6, 10**6 or 2^64-1"
+"""Examples of what is read, for error messages."""
+
+
+def read_whole_number(text: str) -> int:
+    """The whole number that the text says, also negative.
+
+    Raises `ValueError`, whose message says what is wrong, for anything else
+    and for numbers of more than 40 digits. Costs the same however long the text is.
+    """
+    if len(text) > 4 * _MAX_DIGITS:
+        raise ValueError("it is too long for a number")
+    match = _FORM.fullmatch(text)
+    if match is None:
+        raise ValueError(f"it is not a whole number such as {FORMS}")
+    number = _value(match)
+    if number >= 10**_MAX_DIGITS:
+        raise ValueError(f"it has more than {_MAX_DIGITS} digits")
+    return -number if match["sign"] == "-" else number
+
+
+def _value(match: re.Match[str]) -> int:
+    if match["plain"]:
+        return int(match["plain"])
+    if match["whole"]:
+        part = match["part"] or ""
+        tens = int(match["tens"])
+        if tens > _MAX_DIGITS:
+            raise ValueError(f"it has more than {_MAX_DIGITS} digits")
+        if len(part.rstrip("0")) > tens:
+            raise ValueError("it is not whole")
+        return int(match["whole"] + part.ljust(tens, "0")[:tens])
+    base, power = int(match["base"]), int(match["power"])
+    if base > 1 and power * (base.bit_length() - 1) > 4 * _MAX_DIGITS:
+        raise ValueError(f"it has more than {_MAX_DIGITS} digits")
+    more = int(match["more"] or 0)
+    return int(base**power) + (-more if match["then"] == "-" else more)

@@ -8,6 +8,7 @@ from aiohttp import web
 
 from primesvc.service import PrimeService
 from primesvc.settings import Settings
+from primesvc.web.events import EventStreams, set_streams
 from primesvc.web.keys import set_service
 from primesvc.web.problems import problems_middleware
 from primesvc.web.routes import ROUTES
@@ -29,6 +30,7 @@ def create_app(
     app = web.Application(middlewares=[problems_middleware])
     service = PrimeService(settings, executor=executor, cache=cache)
     set_service(app, service)
+    set_streams(app, EventStreams(service.settings.max_event_streams))
 
     async def run_service(_: web.Application) -> AsyncIterator[None]:
         async with service:

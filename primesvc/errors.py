@@ -2,6 +2,10 @@
 
     PrimesvcError
     ├── InvalidParameter        (ValueError)    400  a request that cannot be read
+    ├── JobConflict             (RuntimeError)  409  not in this state of the job
+    ├── PayloadTooLarge         (ValueError)    413  a body larger than is read
+    ├── UnsupportedMediaType    (ValueError)    415  a body in a form that is not read
+    ├── RequestTimedOut         (RuntimeError)  408  a body that does not arrive
     ├── RangeNotAllowed         (ValueError)    422  a range outside a limit, which it names
     ├── NotAcceptable           (ValueError)    406  no format the client accepts
     ├── PreconditionFailed      (ValueError)    412  another file than If-Match names
@@ -51,6 +55,43 @@ class InvalidParameter(PrimesvcError, ValueError):
     def __init__(self, name: str, reason: str) -> None:
         super().__init__(f"{name}: {reason}")
         self.name = name
+
+
+class JobConflict(PrimesvcError, RuntimeError):
+    """The job is in a state in which this cannot be done."""
+
+    status, slug, title = 409, "job-conflict", "Job conflict"
+
+    def __init__(self, job_id: str, state: str) -> None:
+        super().__init__(f"the job {job_id} has {state} already: there is nothing to cancel")
+
+
+class PayloadTooLarge(PrimesvcError, ValueError):
+    """The body of a request is larger than is read."""
+
+    status, slug, title = 413, "payload-too-large", "Payload too large"
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"the body is too large; the limit is {limit} bytes")
+        self.limit = limit
+
+
+class UnsupportedMediaType(PrimesvcError, ValueError):
+    """The body of a request is in a form that is not read."""
+
+    status, slug, title = 415, "unsupported-media-type", "Unsupported media type"
+
+    def __init__(self, media_type: str, supported: list[str]) -> None:
+        super().__init__(f"{media_type[:60]} is not read here; send {', '.join(supported)}")
+
+
+class RequestTimedOut(PrimesvcError, RuntimeError):
+    """The client took too long to send its request."""
+
+    status, slug, title = 408, "request-timed-out", "Request timed out"
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"the body did not arrive within {seconds:g} s")
 
 
 class RangeNotAllowed(PrimesvcError, ValueError):

@@ -22,8 +22,8 @@ STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 class AddressUnusable(Exception):
     """The address to listen on cannot be used."""
 
-    def __init__(self, settings: Settings, error: OSError) -> None:
-        why = error.strerror or str(error)
+    def __init__(self, settings: Settings, error: OSError | UnicodeError) -> None:
+        why = getattr(error, "strerror", None) or str(error)
         super().__init__(
             f"cannot listen on {settings.host} port {settings.port}: {why}; "
             "choose another with --port (0 picks a free one) or --host"
@@ -62,7 +62,7 @@ async def _serve(settings: Settings) -> None:
         await runner.setup()
         try:
             await web.TCPSite(runner, settings.host, settings.port).start()
-        except OSError as error:
+        except (OSError, UnicodeError) as error:  # a name may be no name at all
             raise AddressUnusable(settings, error) from error
         _announce(runner, app, settings)
         warming = asyncio.create_task(service_of(app).warm_up())

@@ -20,7 +20,7 @@ from primesvc.compute.pool import ForeignExecutor, ProcessPool, Runner
 from primesvc.errors import PrimesvcError, RangeNotAllowed, ServiceClosed
 from primesvc.formats.base import Format, total_bytes
 from primesvc.jobs.job import Job, Kind
-from primesvc.jobs.planner import make_plan
+from primesvc.jobs.planner import make_plan, plan_cost_s
 from primesvc.jobs.runner import run_job
 from primesvc.jobs.table import JobTable
 from primesvc.results.layout import Layout
@@ -29,6 +29,8 @@ from primesvc.results.reader import ByteReader, Part
 from primesvc.results.result import Result
 from primesvc.settings import Settings
 from primesvc.sieve.engine import Engine, load_engine
+from primesvc.sieve.estimate import estimate
+from primesvc.sieve.packed import Summary
 from primesvc.sieve.range import Range
 from primesvc.store.lru import LRUCache
 from primesvc.store.segments import SegmentStore
@@ -167,6 +169,15 @@ class PrimeService:
         """The job for the range, if there is one that has a result or will have."""
         return self.jobs.find(range_)
 
+    def estimate(self, range_: Range, kind: Kind = Kind.PRIMES) -> tuple[Summary, float]:
+        """About what a job for the range would find, and how many seconds it would take here.
+
+        Nothing is started; what is cached already is not looked for. Raises
+        `RangeNotAllowed` as `submit` does.
+        """
+        self._check_span(range_)
+        return estimate(range_), plan_cost_s(range_, self.engine, kind) / self.workers
+
     async def submit(self, range_: Range, kind: Kind = Kind.PRIMES) -> Job:
         """The job for a range: the one there is, or a new one that starts at once.
 
@@ -174,13 +185,7 @@ class PrimeService:
         """
         if self.closed:
             raise ServiceClosed
-        limit = self.settings.max_span
-        if range_.span > limit:
-            raise RangeNotAllowed(
-                f"the range {range_} holds {range_.span} numbers, the limit is {limit}; "
-                "ask for parts of it, or raise max_span",
-                limit=limit,
-            )
+        self._check_span(range_)
         job = self.jobs.find(range_, kind)
         if job is None:
             # What is only counted is not kept: it would push out what is read.
@@ -197,6 +202,15 @@ class PrimeService:
             self._running[job.id] = task
             task.add_done_callback(partial(self._ended, job))
         return job
+
+    def _check_span(self, range_: Range) -> None:
+        limit = self.settings.max_span
+        if range_.span > limit:
+            raise RangeNotAllowed(
+                f"the range {range_} holds {range_.span} numbers, the limit is {limit}; "
+                "ask for parts of it, or raise max_span",
+                limit=limit,
+            )
 
     async def _run(self, job: Job) -> None:
         job.start()

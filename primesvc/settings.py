@@ -6,13 +6,20 @@ table all come from the fields of `Settings`.
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import Field, dataclass, field, fields
 from typing import Any, Final
 
 from primesvc.errors import InvalidSetting
 from primesvc.sieve.engine import ENGINE_CHOICES
 
 _UNITS: Final = {"k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
+
+
+def _address(text: str) -> str:
+    text = text.strip()
+    if not text:  # to the system that would be every address there is
+        raise ValueError(text)
+    return text
 
 
 def _whole(text: str) -> int:
@@ -70,6 +77,18 @@ def _setting(
     return field(default=default, metadata=metadata)
 
 
+def _check(item: "Field[Any]", value: Any, source: str) -> None:
+    """Raise `InvalidSetting`, naming the source, if the value is out of its bounds."""
+    least, most = item.metadata["least"], item.metadata["most"]
+    choices = item.metadata["choices"]
+    if choices is not None and value not in choices:
+        raise InvalidSetting(source, f"{value!r} is none of {', '.join(choices)}")
+    if least is not None and not value >= least:
+        raise InvalidSetting(source, f"{value} is below the least, {least}")
+    if most is not None and not value <= most:
+        raise InvalidSetting(source, f"{value} is above the most, {most}")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """All settings of a service, with their defaults; immutable, checked when made.
@@ -77,7 +96,7 @@ class Settings:
     Raises `InvalidSetting` for a value out of its bounds.
     """
 
-    host: str = _setting("127.0.0.1", str, "address", "address to listen on")
+    host: str = _setting("127.0.0.1", _address, "address", "address to listen on")
     port: int = _setting(8080, _whole, "port", "port to listen on; 0 picks a free one",
                          least=0, most=65535)  # fmt: skip
     workers: int = _setting(
@@ -106,6 +125,9 @@ class Settings:
     max_job_bytes: int = _setting(
         64 * 2**20, _bytes, "bytes", "memory for what is known of jobs", least=2**20
     )
+    max_event_streams: int = _setting(
+        1000, _whole, "streams", "event streams that are open at a time", least=0
+    )
     job_ttl_s: float = _setting(
         3600.0, _seconds, "seconds", "how long a finished job is known", least=0
     )
@@ -119,15 +141,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         for item in fields(self):
-            value = getattr(self, item.name)
-            least, most = item.metadata["least"], item.metadata["most"]
-            choices = item.metadata["choices"]
-            if choices is not None and value not in choices:
-                raise InvalidSetting(item.name, f"{value!r} is none of {', '.join(choices)}")
-            if least is not None and not value >= least:
-                raise InvalidSetting(item.name, f"{value} is below the least, {least}")
-            if most is not None and not value <= most:
-                raise InvalidSetting(item.name, f"{value} is above the most, {most}")
+            _check(item, getattr(self, item.name), item.name)
 
     @classmethod
     def read(
@@ -153,7 +167,7 @@ class Settings:
             try:
                 values[item.name] = item.metadata["read"](text)
             except (ValueError, OverflowError):
-                unit = item.metadata["unit"]
-                wanted = f"a number of {unit}" if unit else "one of yes, no"
-                raise InvalidSetting(source, f"{text!r} is not {wanted}") from None
+                wanted = item.metadata["unit"] or "yes or no"
+                raise InvalidSetting(source, f"{text!r} cannot be read as {wanted}") from None
+            _check(item, values[item.name], source)
         return cls(**values)

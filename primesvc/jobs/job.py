@@ -82,9 +82,24 @@ class Job:
     """One range and what is known of its primes. Made by the `JobTable` only."""
 
     __slots__ = (
-        "_changed", "_done", "_recorded", "_summaries", "created_s", "done_numbers", "error",
-        "extra_bytes", "finished_s", "front", "id", "kind", "known_until_s", "plan", "range",
-        "rendered", "started_s", "state",
+        "_recorded",
+        "_summaries",
+        "created_s",
+        "done_numbers",
+        "ended",
+        "error",
+        "extra_bytes",
+        "finished_s",
+        "front",
+        "id",
+        "kind",
+        "known_until_s",
+        "pieces_done",
+        "plan",
+        "range",
+        "rendered",
+        "started_s",
+        "state",
     )  # fmt: skip
 
     def __init__(self, range_: Range, plan: Plan, kind: Kind = Kind.PRIMES) -> None:
@@ -106,29 +121,30 @@ class Job:
         """Memory of what was added later; see `JobTable.charge`."""
         self.rendered: dict[str, bytes] = {}
         """Whole bodies of small results, by the name of the format."""
+        self.pieces_done = 0
+        """How many pieces are summarised."""
         self.front = 0
         """How many pieces from the first on are all summarised: so far it can be read."""
         self._recorded = bytearray(len(plan.indices))
         self._summaries = np.zeros((len(plan.indices), 2), np.uint32)
-        self._changed: asyncio.Future[None] | None = None
-        self._done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        """Done when the job is finished."""
 
     def start(self) -> None:
         """From queued to running."""
         self.state = State.RUNNING
         self.started_s = time.time()
-        self._notify()
 
     def record(self, index: int, summary: Summary) -> None:
         """Note the summary of the part of the range in one piece; once a piece."""
         number = index - self.plan.indices.start
         self._summaries[number] = summary.count, summary.digits
         self._recorded[number] = 1
+        self.pieces_done += 1
         self.done_numbers += self.plan.piece(index).span
         if number == self.front:
             after = self._recorded.find(0, number)
             self.front = len(self._recorded) if after < 0 else after
-        self._notify()
 
     def succeed(self) -> None:
         """From running to succeeded."""
@@ -147,14 +163,8 @@ class Job:
     def _finish(self, state: State) -> None:
         self.state = state
         self.finished_s = time.time()
-        if not self._done.done():
-            self._done.set_result(None)
-        self._notify()
-
-    def _notify(self) -> None:
-        changed, self._changed = self._changed, None
-        if changed is not None and not changed.done():
-            changed.set_result(None)
+        if not self.ended.done():
+            self.ended.set_result(None)
 
     @property
     def progress(self) -> float:
@@ -212,23 +222,15 @@ class Job:
             raise JobCancelled(self.id)
         raise JobNotFinished(self.id)
 
-    async def changed(self) -> None:
-        """Wait until more of the job is known, or it is finished; at once if it is finished."""
-        if self.finished_s is not None:
-            return
-        if self._changed is None:
-            self._changed = asyncio.get_running_loop().create_future()
-        await asyncio.wait([self._changed])
-
     async def finished(self, timeout_s: float) -> bool:
         """Wait until the job is finished, but not longer than that; whether it is. Never raises."""
         if self.finished_s is None and timeout_s > 0:
-            await asyncio.wait([self._done], timeout=timeout_s)
+            await asyncio.wait([self.ended], timeout=timeout_s)
         return self.finished_s is not None
 
     async def wait(self) -> "Job":
         """Wait until the job is finished, and return it. Raises as `check` does."""
-        await asyncio.wait([self._done])
+        await asyncio.wait([self.ended])
         self.check()
         return self
 

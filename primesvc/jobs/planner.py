@@ -2,9 +2,9 @@
 
 from typing import Final
 
-from primesvc.jobs.job import Plan
+from primesvc.jobs.job import Kind, Plan
 from primesvc.sieve.cost import expected_primes
-from primesvc.sieve.engine import Engine, listing_s
+from primesvc.sieve.engine import Engine, counting_s, listing_s
 from primesvc.sieve.grid import CELLS, SEGMENTS, Grid
 from primesvc.sieve.range import Range
 from primesvc.store.segments import SegmentStore
@@ -34,6 +34,21 @@ async def make_plan(
                 return Plan(range_, CELLS, cells, keep=True)
     keep = expected_primes(range_) * _BYTES_PER_PRIME <= cache_bytes * KEEP_SHARE
     return Plan(range_, SEGMENTS, segments, keep=keep)
+
+
+def plan_cost_s(range_: Range, engine: Engine, kind: Kind) -> float:
+    """About how many seconds one core needs for a range of which nothing is known.
+
+    Sums the estimates at up to a hundred places, for work is dearer high on the line.
+    """
+    cost = counting_s if kind is Kind.COUNT else listing_s
+    segments = SEGMENTS.cover(range_)
+    step = max(len(segments) // 100, 1)
+    samples = segments[::step]
+    if len(segments) <= 2:
+        return cost(engine, range_)
+    seconds = sum(cost(engine, SEGMENTS.piece(index)) for index in samples)
+    return seconds * len(segments) / len(samples)
 
 
 def _cost_s(engine: Engine, grid: Grid, indices: range) -> float:

@@ -20,7 +20,7 @@ from itertools import repeat
 from math import isqrt, prod
 from typing import Final
 
-import gmpy2  # type: ignore[import-untyped]  # it ships no stubs
+import gmpy2
 import numpy as np
 from numpy.typing import NDArray
 

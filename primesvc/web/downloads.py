@@ -1,6 +1,5 @@
 """GET /jobs/{id}/primes: the result of a job as a virtual file."""
 
-import re
 from typing import Final
 
 from aiohttp import web
@@ -8,14 +7,16 @@ from multidict import CIMultiDict
 from werkzeug.datastructures import ETags
 from werkzeug.http import parse_etags
 
-from primesvc.errors import InvalidParameter, PreconditionFailed, RangeNotSatisfiable
+from primesvc.errors import PreconditionFailed, RangeNotSatisfiable
 from primesvc.formats.base import Format
 from primesvc.jobs.job import Job
 from primesvc.results.layout import Layout
 from primesvc.results.result import Result
 from primesvc.sieve.packed import Summary
 from primesvc.web.keys import find_job, service_of
+from primesvc.web.links import add_page_links
 from primesvc.web.negotiation import choose_coding, choose_format
+from primesvc.web.parameters import MAX_COUNT, read_count
 from primesvc.web.ranges import Multipart, read_ranges
 from primesvc.web.sending import Sending
 
@@ -25,18 +26,16 @@ _VERSION: Final = 1
 _FOREVER: Final = "public, max-age=31536000, immutable"
 """Primes do not change."""
 
-_COUNT: Final = re.compile(r"[0-9]{1,20}", re.ASCII)
-
-MAX_OFFSET: Final = 2**64
-
 
 async def get_primes(request: web.Request) -> web.StreamResponse:
     """GET /jobs/{id}/primes: in the format asked for, whole, in byte ranges, or a page of it."""
     service = service_of(request.app)
     job = find_job(request)
     format_ = choose_format(request)
+    offset, limit = read_count(request, "offset"), read_count(request, "limit")
+    if not job.state.final and (offset is not None or limit is not None):
+        return await _send_front(request, job, format_, offset or 0, limit)
     result = Result.of(job)
-    offset, limit = _read_count(request, "offset"), _read_count(request, "limit")
     headers = CIMultiDict(
         {
             "Vary": "Accept, Accept-Encoding",
@@ -46,14 +45,33 @@ async def get_primes(request: web.Request) -> web.StreamResponse:
     )
     page: Result | None = result
     if offset is not None or limit is not None:
-        _add_links(request, headers, result.total.count, offset or 0, limit)
-        page = await service.page(result, offset or 0, MAX_OFFSET if limit is None else limit)
+        if limit:
+            add_page_links(request, headers, result.total.count, offset or 0, limit)
+        page = await service.page(result, offset or 0, MAX_COUNT if limit is None else limit)
     tag = f"{job.id}-v{_VERSION}-{format_.name}"
     if page is not result:
         tag += f"-{offset or 0}-{'' if limit is None else limit}"
     if page is None:
         return _empty(request, format_, headers, tag)
     return await send_layout(request, Layout(page, format_), headers, tag, codings=True)
+
+
+async def _send_front(
+    request: web.Request, job: Job, format_: Format, offset: int, limit: int | None
+) -> web.StreamResponse:
+    """A page of a job that still runs, as far as it has come: it may be shorter than asked for."""
+    service = service_of(request.app)
+    front = Result.front_of(job)
+    page = None
+    headers = CIMultiDict({"Cache-Control": "no-store", "Vary": "Accept", "Retry-After": "1"})
+    if front is not None:
+        if limit:
+            add_page_links(request, headers, front.total.count, offset, limit)
+        page = await service.page(front, offset, MAX_COUNT if limit is None else limit)
+    if page is None:
+        headers["Content-Type"] = format_.media_type
+        return web.Response(body=format_.head(Summary(0, 0)) + format_.tail(), headers=headers)
+    return await Sending(request, service, Layout(page, format_)).whole(headers)
 
 
 async def send_layout(
@@ -113,41 +131,11 @@ def _tags(request: web.Request, name: str) -> ETags:
     return parse_etags(", ".join(request.headers.getall(name, [])))
 
 
-def _read_count(request: web.Request, name: str) -> int | None:
-    text = request.query.get(name)
-    if text is None:
-        return None
-    if not _COUNT.fullmatch(text) or int(text) > MAX_OFFSET:
-        raise InvalidParameter(name, f"{text[:60]!r} is not a whole number from 0 to 2^64")
-    return int(text)
-
-
 def _disposition(job: Job, format_: Format, offset: int | None, limit: int | None) -> str:
     name = f"primes-{job.range.start}-{job.range.end}"
     if offset is not None or limit is not None:
         name += f"-from-{offset or 0}" + ("" if limit is None else f"-limit-{limit}")
     return f'inline; filename="{name}.{format_.extension}"'
-
-
-def _add_links(
-    request: web.Request,
-    headers: "CIMultiDict[str]",
-    count: int,
-    offset: int,
-    limit: int | None,
-) -> None:
-    """The neighbouring pages (RFC 8288), as references relative to this one."""
-    if not limit:
-        return
-    links = []
-    if offset + limit < count:
-        links.append((offset + limit, limit, "next"))
-    # Behind the end, the page before is the last one.
-    if (stop := min(offset, count)) > 0:
-        links.append((max(stop - limit, 0), min(limit, stop), "prev"))
-    for at, size, relation in links:
-        query = request.rel_url.update_query(offset=str(at), limit=str(size)).raw_query_string
-        headers.add("Link", f'<?{query}>; rel="{relation}"')
 
 
 def _empty(

@@ -2,17 +2,29 @@
 
 import re
 import uuid
+from collections.abc import Sequence
+from decimal import Decimal
 from functools import lru_cache
 from typing import Final
 from urllib.parse import parse_qs
 
+from aiohttp import web
+
 from primesvc.errors import InvalidParameter, UnknownJob
+from primesvc.numbers import FORMS, read_whole_number
 from primesvc.sieve.range import Range
 
 _WHOLE_NUMBER: Final = re.compile(r"\s*([+-]?)0*([0-9]+(?:_[0-9]+)*)\s*", re.ASCII)
 
 _MAX_DIGITS: Final = 40
 """Digits read of a number; the largest number of a range has 20."""
+
+_COUNT: Final = re.compile(r"[0-9]{1,20}", re.ASCII)
+
+MAX_COUNT: Final = 2**64
+"""The largest position or number of things that is read."""
+
+_SECONDS: Final = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?", re.ASCII)
 
 _ID_LENGTH: Final = 36
 """Characters of a UUID as it is usually written; `uuid.UUID` reads other ways too."""
@@ -57,6 +69,58 @@ def read_range(query: str) -> Range:
             "end_num", f"it must be greater than start_num; {end} is not greater than {start}"
         )
     return Range(start, end)
+
+
+def read_any_number(name: str, value: object) -> int:
+    """The whole number, zero or more, that a parameter or a JSON member says in any form.
+
+    Raises `InvalidParameter`.
+    """
+    if value is None:
+        raise InvalidParameter(name, f"it is missing; give a whole number such as {FORMS}")
+    if isinstance(value, bool) or not isinstance(value, (int, str, Decimal)):
+        raise InvalidParameter(name, f"it must be a number or a string, not {_kind_of(value)}")
+    try:
+        number = value if isinstance(value, int) else read_whole_number(str(value))
+    except ValueError as error:
+        raise InvalidParameter(name, f"{_shown(str(value))}: {error}") from None
+    if number < 0:
+        raise InvalidParameter(name, "it is negative; give a whole number from 0 to 2^64 - 1")
+    return number
+
+
+def read_choice(name: str, value: object, choices: Sequence[str]) -> str:
+    """One of the choices; JSON's true and false are read as words. Raises `InvalidParameter`."""
+    text = str(value).lower() if isinstance(value, bool) else value
+    if not isinstance(text, str) or text not in choices:
+        raise InvalidParameter(name, f"{_shown(str(value))} is none of {', '.join(choices)}")
+    return text
+
+
+def read_count(request: web.Request, name: str) -> int | None:
+    """A whole number from 0 to 2^64, None if it is not given. Raises `InvalidParameter`."""
+    text = request.query.get(name)
+    if text is None:
+        return None
+    if not _COUNT.fullmatch(text) or int(text) > MAX_COUNT:
+        raise InvalidParameter(name, f"{_shown(text)} is not a whole number from 0 to 2^64")
+    return int(text)
+
+
+def read_seconds(name: str, text: str) -> float:
+    """A number of seconds, zero or more. Raises `InvalidParameter`."""
+    if not _SECONDS.fullmatch(text):
+        raise InvalidParameter(name, f"{_shown(text)} is not a number of seconds")
+    return float(text)
+
+
+def _kind_of(value: object) -> str:
+    return {bool: "a boolean", list: "an array", dict: "an object"}.get(type(value), "that")
+
+
+def _shown(text: str) -> str:
+    """A wrong value as errors repeat it: quoted, and cut if it is long."""
+    return repr(text if len(text) <= _SHOWN else text[:_SHOWN] + "...")
 
 
 def canonical_id(job_id: str) -> str:

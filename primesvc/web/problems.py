@@ -5,7 +5,7 @@ import logging
 import math
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
-from typing import Final
+from typing import Final, cast
 
 from aiohttp import web
 from multidict import CIMultiDict
@@ -25,28 +25,31 @@ _MEMBERS: Final = ("limit", "formats", "length")
 _BODY_HEADERS: Final = ("Content-Type", "Content-Length")
 
 
-def problem(
-    status: int,
-    title: str,
-    detail: str,
-    *,
-    type_: str = "about:blank",
-    headers: "CIMultiDict[str] | None" = None,
-    **members: object,
-) -> web.Response:
-    """A response that tells of an error; clients of the old service read `message`, the detail."""
-    document = {
+def problem_document(error: PrimesvcError) -> dict[str, object]:
+    """The problem document for an error that primesvc raised on purpose."""
+    members = {
+        name: value for name in _MEMBERS if (value := getattr(error, name, None)) is not None
+    }
+    type_ = f"urn:primesvc:problem:{error.slug}"
+    return _document(type_, error.title, error.status, str(error)) | members
+
+
+def _document(type_: str, title: str, status: int, detail: str) -> dict[str, object]:
+    # Clients of the old service read `message`.
+    return {
         "type": type_,
         "title": title,
         "status": status,
         "detail": detail,
         "message": detail,
-        **members,
     }
-    headers = headers or CIMultiDict()
+
+
+def _answer(document: dict[str, object], headers: "CIMultiDict[str]") -> web.Response:
     headers["Cache-Control"] = "no-store"
     headers["Content-Type"] = MEDIA_TYPE
-    return web.Response(status=status, body=json.dumps(document).encode() + b"\n", headers=headers)
+    body = json.dumps(document).encode() + b"\n"
+    return web.Response(status=cast("int", document["status"]), body=body, headers=headers)
 
 
 def from_error(error: PrimesvcError) -> web.Response:
@@ -56,17 +59,7 @@ def from_error(error: PrimesvcError) -> web.Response:
         headers["Retry-After"] = str(math.ceil(error.retry_after_s))
     if isinstance(error, RangeNotSatisfiable):
         headers["Content-Range"] = f"bytes */{error.length}"
-    members = {
-        name: value for name in _MEMBERS if (value := getattr(error, name, None)) is not None
-    }
-    return problem(
-        error.status,
-        error.title,
-        str(error),
-        type_=f"urn:primesvc:problem:{error.slug}",
-        headers=headers,
-        **members,
-    )
+    return _answer(problem_document(error), headers)
 
 
 def from_http(error: web.HTTPException) -> web.Response:
@@ -75,7 +68,8 @@ def from_http(error: web.HTTPException) -> web.Response:
     for name in _BODY_HEADERS:
         headers.popall(name, None)
     reason = HTTPStatus(error.status).description or error.reason
-    return problem(error.status, error.reason, _SAYS.get(error.status, reason), headers=headers)
+    detail = _SAYS.get(error.status, reason)
+    return _answer(_document("about:blank", error.reason, error.status, detail), headers)
 
 
 _SAYS: Final = {
@@ -97,4 +91,4 @@ async def problems_middleware(request: web.Request, handler: Handler) -> web.Str
         return from_http(error)
     except Exception:
         log.exception("%s %s failed", request.method, request.path)
-        return problem(500, "Internal error", "the service made a mistake; its log says which")
+        return from_error(PrimesvcError("the service made a mistake; its log says which"))

@@ -2,11 +2,20 @@
 
 from aiohttp import web
 
-from primesvc.web import contract, downloads, operations
+from primesvc.web import contract, downloads, events, jobs, operations
 
 ROUTES = (
+    # The original contract.
     web.post("/primes", contract.submit_range),
-    web.get("/result/{id}", contract.get_result),
-    web.get("/jobs/{id}/primes", downloads.get_primes),
+    web.get("/result/{id}", contract.get_result, name="result"),
+    # The job API.
+    web.post("/jobs", jobs.submit_job),
+    web.get("/jobs", jobs.list_jobs),
+    web.get("/jobs/{id}", jobs.get_job, name="job"),
+    web.delete("/jobs/{id}", jobs.delete_job),
+    web.post("/jobs/{id}/cancel", jobs.cancel_job, name="cancel"),
+    web.get("/jobs/{id}/events", events.get_events, name="events"),
+    web.get("/jobs/{id}/primes", downloads.get_primes, name="primes"),
+    # Operation.
     web.get("/health/live", operations.get_live),
 )

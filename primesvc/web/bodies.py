@@ -1,0 +1,51 @@
+"""Reads the bodies of requests, bounded in size and in time."""
+
+import asyncio
+import json
+from decimal import Decimal
+from typing import Any, Final
+
+from aiohttp import web
+
+from primesvc.errors import InvalidParameter, PayloadTooLarge, RequestTimedOut, UnsupportedMediaType
+
+MAX_BODY_BYTES: Final = 16 * 2**10
+"""Bytes of a body at the most; what a job needs takes 100."""
+
+BODY_TIMEOUT_S: Final = 10.0
+"""Seconds a client has to send its body."""
+
+
+async def read_json_object(request: web.Request) -> dict[str, Any]:
+    """The JSON object in the body, empty if there is no body.
+
+    Raises `UnsupportedMediaType`, `PayloadTooLarge`, `RequestTimedOut` and `InvalidParameter`.
+    """
+    data = await _read(request)
+    if not data:
+        return {}
+    if request.content_type != "application/json":
+        raise UnsupportedMediaType(request.content_type, ["application/json"])
+    try:
+        # Numbers stay exact: 1e6 is whole, and no digit above 2^53 is lost.
+        document = json.loads(data, parse_float=Decimal)
+    except (ValueError, RecursionError):
+        raise InvalidParameter("body", "it is not JSON in UTF-8") from None
+    if not isinstance(document, dict):
+        raise InvalidParameter("body", 'it must be a JSON object such as {"start": 0, "end": 100}')
+    return document
+
+
+async def _read(request: web.Request) -> bytes:
+    if (request.content_length or 0) > MAX_BODY_BYTES:
+        raise PayloadTooLarge(MAX_BODY_BYTES)
+    data = b""
+    try:
+        async with asyncio.timeout(BODY_TIMEOUT_S):
+            while chunk := await request.content.read(MAX_BODY_BYTES + 1):
+                data += chunk
+                if len(data) > MAX_BODY_BYTES:
+                    raise PayloadTooLarge(MAX_BODY_BYTES)
+    except TimeoutError:
+        raise RequestTimedOut(BODY_TIMEOUT_S) from None
+    return data

@@ -1,0 +1,97 @@
+"""The documents that tell of jobs, as JSON."""
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from aiohttp import web
+
+from primesvc.errors import PrimesvcError
+from primesvc.formats.base import total_bytes
+from primesvc.formats.catalog import FORMATS
+from primesvc.jobs.job import Job, Kind, State
+from primesvc.sieve.packed import Summary
+from primesvc.sieve.range import Range
+from primesvc.web.problems import problem_document
+
+JSON_SAFE: Final = 2**53
+"""Above, many JSON readers alter whole numbers silently."""
+
+
+def job_document(request: web.Request, job: Job) -> dict[str, Any]:
+    """All that is known of a job. Numbers as strings if the request has `numbers=string`."""
+    number = _number_writer(request)
+    return {
+        "id": job.id,
+        "kind": job.kind.value,
+        "state": job.state.value,
+        "start": number(job.range.start),
+        "end": number(job.range.end),
+        "progress": job.progress,
+        "count": number(job.count),
+        "rate": job.rate and round(job.rate),
+        "eta_s": None if job.eta_s is None else round(job.eta_s, 3),
+        "created": _time(job.created_s),
+        "started": _time(job.started_s),
+        "finished": _time(job.finished_s),
+        "error": _error(job),
+        "links": links(request, job),
+    }
+
+
+def links(request: web.Request, job: Job) -> dict[str, str]:
+    """Where to go from a job, as paths with the prefix the application is mounted under."""
+    router = request.app.router
+    names = ["job", "events"]
+    if not job.state.final:
+        names.append("cancel")
+    if job.kind is Kind.PRIMES:
+        names += ["primes", "result"]
+    return {
+        "self" if name == "job" else name: str(router[name].url_for(id=job.id)) for name in names
+    }
+
+
+def estimate_document(
+    request: web.Request, range_: Range, kind: Kind, expected: Summary, seconds: float
+) -> dict[str, Any]:
+    """What a job would give and cost, before it is submitted."""
+    number = _number_writer(request)
+    return {
+        "kind": kind.value,
+        "start": number(range_.start),
+        "end": number(range_.end),
+        "estimate": {
+            "count": number(expected.count),
+            "bytes": {
+                name: number(total_bytes(format_, expected)) for name, format_ in FORMATS.items()
+            },
+            "seconds": round(seconds, 6),
+        },
+    }
+
+
+def list_document(request: web.Request, jobs: Iterable[Job], total: int) -> dict[str, Any]:
+    """A page of jobs, and how many there are in all."""
+    return {"jobs": [job_document(request, job) for job in jobs], "total": total}
+
+
+def _number_writer(request: web.Request) -> Any:
+    return str if request.query.get("numbers") == "string" else int
+
+
+def _time(seconds: float | None) -> str | None:
+    """RFC 3339 in UTC, to the millisecond."""
+    if seconds is None:
+        return None
+    moment = datetime.fromtimestamp(seconds, UTC)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _error(job: Job) -> dict[str, object] | None:
+    if job.state is not State.FAILED:
+        return None
+    error = job.error
+    if isinstance(error, PrimesvcError):
+        return problem_document(error)
+    return problem_document(PrimesvcError("the service made a mistake; its log says which"))

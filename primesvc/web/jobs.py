@@ -1,0 +1,137 @@
+"""The job API: POST /jobs, GET /jobs, and what can be done with one job."""
+
+import json
+import math
+from typing import Any, Final
+
+from aiohttp import web
+from multidict import CIMultiDict
+from werkzeug.http import parse_list_header
+
+from primesvc.errors import InvalidParameter, JobConflict
+from primesvc.jobs.job import Job, Kind, State
+from primesvc.sieve.range import Range
+from primesvc.web.bodies import read_json_object
+from primesvc.web.documents import estimate_document, job_document, list_document
+from primesvc.web.keys import find_job, service_of
+from primesvc.web.links import add_page_links
+from primesvc.web.parameters import read_any_number, read_choice, read_count, read_seconds
+
+MAX_WAIT_S: Final = 60.0
+"""Seconds an answer is held back at the most; a client that asks for more gets this."""
+
+_RELATIONS: Final = {"events": "monitor", "primes": "enclosure"}
+"""The links of a document that have a registered relation, for `Link` (RFC 8288)."""
+
+MAX_PAGE: Final = 1000
+"""Jobs a page of the list at the most: a document is 1 KB."""
+
+
+async def submit_job(request: web.Request) -> web.Response:
+    """POST /jobs: a job for a range, or with `dry_run` an estimate of it.
+
+    202, or 200 if the job is finished, also within `Prefer: wait=N` seconds.
+    """
+    service = service_of(request.app)
+    values = {**request.query, **await read_json_object(request)}
+    kind = Kind(read_choice("kind", values.get("kind", "primes"), [k.value for k in Kind]))
+    start, end = (read_any_number(name, values.get(name)) for name in ("start", "end"))
+    if end < start:
+        raise InvalidParameter("end", f"it must not be below start; {end} is below {start}")
+    range_ = Range(start, end)
+    if read_choice("dry_run", values.get("dry_run", "false"), ["true", "false"]) == "true":
+        expected, seconds = service.estimate(range_, kind)
+        return _json(estimate_document(request, range_, kind, expected, seconds))
+    wait_s, applied = _read_prefer(request)
+    job = await service.submit(range_, kind)
+    await job.finished(wait_s)
+    headers = CIMultiDict({"Location": str(request.app.router["job"].url_for(id=job.id))})
+    if applied:
+        headers["Preference-Applied"] = applied
+    return _answer(request, job, status=200 if job.state.final else 202, headers=headers)
+
+
+async def get_job(request: web.Request) -> web.Response:
+    """GET /jobs/{id}: the job document; with `wait=N` when it is finished, or after N seconds."""
+    job = find_job(request)
+    if (text := request.query.get("wait")) is not None:
+        await job.finished(min(read_seconds("wait", text), MAX_WAIT_S))
+    return _answer(request, job)
+
+
+async def list_jobs(request: web.Request) -> web.Response:
+    """GET /jobs: the jobs there are, the newest first, by state, a page at a time."""
+    service = service_of(request.app)
+    states = set(State)
+    if (text := request.query.get("state")) is not None:
+        names = [state.value for state in State]
+        states = {State(read_choice("state", name.strip(), names)) for name in text.split(",")}
+    offset, limit = read_count(request, "offset") or 0, read_count(request, "limit")
+    limit = min(100 if limit is None else limit, MAX_PAGE)
+    service.jobs.forget_expired()
+    jobs = [job for job in reversed(list(service.jobs)) if job.state in states]
+    headers: CIMultiDict[str] = CIMultiDict()
+    if limit:
+        add_page_links(request, headers, len(jobs), offset, limit)
+    page = jobs[offset : offset + limit]
+    return _json(list_document(request, page, len(jobs)), headers=headers)
+
+
+async def cancel_job(request: web.Request) -> web.Response:
+    """POST /jobs/{id}/cancel: stop a job. Raises `JobConflict` if it ended otherwise."""
+    job = find_job(request)
+    if job.state.final and job.state is not State.CANCELLED:
+        raise JobConflict(job.id, job.state)
+    service_of(request.app).cancel(job)
+    return _answer(request, job)
+
+
+async def delete_job(request: web.Request) -> web.Response:
+    """DELETE /jobs/{id}: forget a job, cancelled if it is unfinished."""
+    service_of(request.app).forget(find_job(request))
+    return web.Response(status=204)
+
+
+def _answer(
+    request: web.Request,
+    job: Job,
+    *,
+    status: int = 200,
+    headers: "CIMultiDict[str] | None" = None,
+) -> web.Response:
+    headers = CIMultiDict() if headers is None else headers
+    document = job_document(request, job)
+    if not job.state.final:
+        eta_s = job.eta_s
+        headers["Retry-After"] = str(min(max(math.ceil(eta_s or 1), 1), 60))
+    for name, relation in _RELATIONS.items():
+        if name in document["links"]:
+            headers.add("Link", f'<{document["links"][name]}>; rel="{relation}"')
+    return _json(document, status=status, headers=headers)
+
+
+def _json(
+    document: dict[str, Any], *, status: int = 200, headers: "CIMultiDict[str] | None" = None
+) -> web.Response:
+    headers = CIMultiDict() if headers is None else headers
+    headers["Content-Type"] = "application/json"
+    headers["Cache-Control"] = "no-store"
+    return web.Response(status=status, body=json.dumps(document).encode() + b"\n", headers=headers)
+
+
+def _read_prefer(request: web.Request) -> tuple[float, str]:
+    """Seconds to wait, and the preferences that are followed, of `Prefer` (RFC 7240)."""
+    wait_s: float | None = None
+    asynchronous = False
+    for preference in parse_list_header(", ".join(request.headers.getall("Prefer", []))):
+        name, _, value = preference.partition(";")[0].partition("=")
+        name, value = name.strip().lower(), value.strip().strip('"')
+        # The first of several counts; one that cannot be read is ignored, as is any unknown.
+        if name == "wait" and wait_s is None and value.isascii() and value.isdigit():
+            wait_s = min(float(value[:9]), MAX_WAIT_S)
+        elif name == "respond-async":
+            asynchronous = True
+    applied = ["respond-async"] if asynchronous else []
+    if wait_s is not None:
+        applied.append(f"wait={wait_s:g}")
+    return wait_s or 0.0, ", ".join(applied)

@@ -1,0 +1,18 @@
+"""Links from one page of something to its neighbours (RFC 8288)."""
+
+from aiohttp import web
+from multidict import CIMultiDict
+
+
+def add_page_links(
+    request: web.Request, headers: "CIMultiDict[str]", count: int, offset: int, limit: int
+) -> None:
+    """Add the next and the previous page of `limit` things, as references relative to this one."""
+    links = []
+    if offset + limit < count:
+        links.append((offset + limit, limit, "next"))
+    if offset > 0:
+        links.append((max(offset - limit, 0), min(limit, offset), "prev"))
+    for at, size, relation in links:
+        query = request.rel_url.update_query(offset=str(at), limit=str(size)).raw_query_string
+        headers.add("Link", f'<?{query}>; rel="{relation}"')

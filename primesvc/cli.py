@@ -8,7 +8,7 @@ from dataclasses import Field, fields
 from importlib.metadata import version
 from typing import Any
 
-from primesvc.errors import EngineUnavailable, InvalidSetting
+from primesvc.errors import EngineUnavailable, InvalidSetting, JournalUnusable
 from primesvc.settings import Settings
 
 USAGE_ERROR = 2
@@ -60,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     try:
         run(settings)
-    except (AddressUnusable, EngineUnavailable) as error:
+    except (AddressUnusable, EngineUnavailable, JournalUnusable) as error:
         return _complain(str(error))
     return 0
 

@@ -21,6 +21,7 @@
     ├── ExecutorLost            (RuntimeError)  500  an embedder's executor dropped a call
     ├── EngineUnavailable       (RuntimeError)  500  the engine asked for cannot be loaded
     ├── EngineFailed            (RuntimeError)  500  the engine reported an error
+    ├── JournalUnusable         (RuntimeError)  500  the journal cannot be opened
     └── InvalidSetting          (ValueError)    500  a setting whose value cannot be used
 
 Each class carries the HTTP status and the problem type (RFC 9457) that the
@@ -232,6 +233,15 @@ class EngineFailed(PrimesvcError, RuntimeError):
     """The engine reported an error for a call that should have succeeded."""
 
     slug, title = "engine-failed", "Engine failed"
+
+
+class JournalUnusable(PrimesvcError, RuntimeError):
+    """The journal cannot be used; the file is left as it is."""
+
+    slug, title = "journal-unusable", "Journal unusable"
+
+    def __init__(self, path: object, reason: str) -> None:
+        super().__init__(f"the journal {path} cannot be used: {reason}")
 
 
 class InvalidSetting(PrimesvcError, ValueError):

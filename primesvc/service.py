@@ -1,11 +1,10 @@
 """PrimeService: everything primesvc does, without HTTP."""
 
 import asyncio
-import logging
 from collections.abc import AsyncGenerator
 from concurrent.futures import Executor
 from contextlib import AsyncExitStack, aclosing
-from functools import partial
+from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
@@ -17,11 +16,12 @@ from primesvc.compute.arena import Arena
 from primesvc.compute.cpus import usable_cpus
 from primesvc.compute.dispatcher import INLINE_S, Dispatcher
 from primesvc.compute.pool import ForeignExecutor, ProcessPool, Runner
-from primesvc.errors import PrimesvcError, RangeNotAllowed, ServiceClosed
+from primesvc.errors import RangeNotAllowed, ServiceClosed
 from primesvc.formats.base import Format, total_bytes
 from primesvc.jobs.job import Job, Kind
-from primesvc.jobs.planner import make_plan, plan_cost_s
-from primesvc.jobs.runner import run_job
+from primesvc.jobs.journal import Journal
+from primesvc.jobs.manager import JobManager
+from primesvc.jobs.planner import plan_cost_s
 from primesvc.jobs.table import JobTable
 from primesvc.results.layout import Layout
 from primesvc.results.pieces import Source, cut_page, read_arrays
@@ -35,8 +35,6 @@ from primesvc.sieve.range import Range
 from primesvc.store.lru import LRUCache
 from primesvc.store.segments import SegmentStore
 from primesvc.store.summaries import SummaryTable
-
-log = logging.getLogger(__name__)
 
 SLOT_BYTES: Final = 4 * 2**20
 """Bytes of one shared slot, and the most a call returns: the text of a segment
@@ -78,12 +76,15 @@ class PrimeService:
         self._executor = executor
         self._cache = cache
         self._source: Source
-        self._running: dict[str, asyncio.Task[None]] = {}
+        self._manager: JobManager
         self._exit: AsyncExitStack | None = None
 
     async def __aenter__(self) -> Self:
+        settings = self.settings
         async with AsyncExitStack() as stack:
-            self.engine = await asyncio.to_thread(load_engine, self.settings.engine)
+            # First of all: a journal that cannot be used must not cost anything.
+            journal = await self._open_journal(stack)
+            self.engine = await asyncio.to_thread(load_engine, settings.engine)
             arena = self._open_arena(stack)
             runner = await self._open_runner(stack)
             self.dispatcher = Dispatcher(
@@ -93,28 +94,49 @@ class PrimeService:
                 # An embedder's executor gets all the work.
                 inline_s=0.0 if self._executor is not None else INLINE_S,
             )
-            cache = self._cache
-            if cache is None:
-                cache = LRUCache(max_bytes=self.settings.cache_bytes)
-                stack.push_async_callback(cache.close)
             self.store = SegmentStore(
-                cache,
+                self._open_cache(stack),
                 SummaryTable(max_bytes=SUMMARY_BYTES),
                 self.engine,
                 chunk_bytes=SLOT_BYTES * 7 // 8,
+                on_sieved=lambda grid, summaries: self._manager.sieved(grid, summaries),
             )
             self.jobs = JobTable(
-                max_jobs=self.settings.max_jobs,
-                max_bytes=self.settings.max_job_bytes,
-                ttl_s=self.settings.job_ttl_s,
-                max_unfinished=self.settings.max_unfinished_jobs,
+                max_jobs=settings.max_jobs,
+                max_bytes=settings.max_job_bytes,
+                ttl_s=settings.job_ttl_s,
+                max_unfinished=settings.max_unfinished_jobs,
+                on_forget=lambda job: self._manager.forgotten(job),
             )
-            self._source = Source(
-                self.store, self.engine, ahead=self.workers + 2, call_bytes=SLOT_BYTES
+            ahead = self.workers + 2
+            self._source = Source(self.store, self.engine, ahead=ahead, call_bytes=SLOT_BYTES)
+            self._manager = JobManager(
+                self.jobs,
+                self.store,
+                self.dispatcher,
+                self.engine,
+                cache_bytes=settings.cache_bytes,
+                ahead=ahead,
             )
             stack.push_async_callback(self._stop, runner)
+            if journal is not None:
+                await self._manager.resume(journal, ttl_s=settings.job_ttl_s)
             self._exit = stack.pop_all()
         return self
+
+    async def _open_journal(self, stack: AsyncExitStack) -> Journal | None:
+        if not self.settings.journal:
+            return None
+        journal = await Journal.open(Path(self.settings.journal))
+        stack.push_async_callback(journal.close)
+        return journal
+
+    def _open_cache(self, stack: AsyncExitStack) -> BaseCache:
+        if self._cache is not None:
+            return self._cache
+        cache = LRUCache(max_bytes=self.settings.cache_bytes)
+        stack.push_async_callback(cache.close)
+        return cache
 
     def _open_arena(self, stack: AsyncExitStack) -> Arena | None:
         if self._executor is not None:
@@ -132,10 +154,7 @@ class PrimeService:
         return self.pool
 
     async def _stop(self, runner: Runner) -> None:
-        for task in self._running.values():
-            task.cancel()
-        if self._running:
-            await asyncio.wait(list(self._running.values()))
+        await self._manager.close()
         # The calls under way end with their workers.
         await runner.close()
         await self.dispatcher.close()
@@ -186,22 +205,7 @@ class PrimeService:
         if self.closed:
             raise ServiceClosed
         self._check_span(range_)
-        job = self.jobs.find(range_, kind)
-        if job is None:
-            # What is only counted is not kept: it would push out what is read.
-            cache_bytes = 0 if kind is Kind.COUNT else self.settings.cache_bytes
-            plan = await make_plan(range_, self.store, self.engine, cache_bytes=cache_bytes)
-            # Another request for it may have come meanwhile.
-            job = self.jobs.find(range_, kind)
-            if self.closed:
-                raise ServiceClosed
-        if job is None:
-            job = Job(range_, plan, kind)
-            self.jobs.add(job)
-            task = asyncio.create_task(self._run(job), name=f"job {kind} {range_}")
-            self._running[job.id] = task
-            task.add_done_callback(partial(self._ended, job))
-        return job
+        return await self._manager.submit(range_, kind)
 
     def _check_span(self, range_: Range) -> None:
         limit = self.settings.max_span
@@ -211,25 +215,6 @@ class PrimeService:
                 "ask for parts of it, or raise max_span",
                 limit=limit,
             )
-
-    async def _run(self, job: Job) -> None:
-        job.start()
-        flow = self.dispatcher.flow(str(job.range))
-        try:
-            await run_job(job, self.store, flow, ahead=self.workers + 2)
-        except PrimesvcError as error:
-            job.fail(error)
-        except Exception as error:
-            log.exception("the job %s failed", job.range)
-            job.fail(error)
-        else:
-            job.succeed()
-
-    def _ended(self, job: Job, task: asyncio.Task[None]) -> None:
-        job.cancel()  # nothing if it is finished: only a cancelled task left it unfinished
-        if self._running.get(job.id) is task:
-            del self._running[job.id]
-        self.jobs.finished(job)
 
     def job(self, job_id: str) -> Job:
         """The job with this id. Raises `UnknownJob`."""
@@ -241,15 +226,11 @@ class PrimeService:
         Chunks that no worker has begun are dropped, those begun end within
         a chunk's time.
         """
-        job.cancel()
-        task = self._running.get(job.id)
-        if task is not None and job.state.final:
-            task.cancel()
+        self._manager.cancel(job)
 
     def forget(self, job: Job) -> None:
         """Cancel a job if it is unfinished, and forget it."""
-        self.cancel(job)
-        self.jobs.forget(job)
+        self._manager.forget(job)
 
     async def count(self, range_: Range) -> int:
         """How many primes the range holds. Raises as `submit` and `Job.check` do."""

@@ -137,6 +137,9 @@ class Settings:
     drain_s: float = _setting(
         10.0, _seconds, "seconds", "how long a stop waits for answers under way", least=0
     )
+    journal: str = _setting(
+        "", str, "file", "file from which jobs are taken up again after a restart; empty for none"
+    )
     access_log: bool = _setting(False, _switch, "", "log every request")
 
     def __post_init__(self) -> None:

@@ -146,6 +146,26 @@ class Job:
             after = self._recorded.find(0, number)
             self.front = len(self._recorded) if after < 0 else after
 
+    def recall(self, summaries: NDArray[np.uint32]) -> None:
+        """Note the summaries of all pieces at once, as an earlier run found them."""
+        self._summaries[:] = summaries
+        self._recorded[:] = b"\x01" * len(self._recorded)
+        self.pieces_done = self.front = len(self._recorded)
+        self.done_numbers = self.range.span
+
+    def recall_end(
+        self,
+        state: State,
+        *,
+        started_s: float | None,
+        finished_s: float,
+        error: Exception | None,
+    ) -> None:
+        """From queued to the final state that an earlier run reached."""
+        self.error = error
+        self._finish(state)
+        self.started_s, self.finished_s = started_s, finished_s
+
     def succeed(self) -> None:
         """From running to succeeded."""
         self._finish(State.SUCCEEDED)

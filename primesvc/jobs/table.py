@@ -1,8 +1,9 @@
 """The jobs the service knows, bounded in number, in memory and, once finished, in time."""
 
+import math
 import time
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from primesvc.errors import JobGone, ServiceFull, UnknownJob
@@ -22,12 +23,20 @@ class JobTable:
     At most `max_jobs` jobs and `max_bytes` of memory together, finished ones
     for `ttl_s` seconds; at most `max_unfinished` of them unfinished (None: no
     bound but `max_jobs`). An unfinished job is never forgotten: when there
-    are too many of them, `ServiceFull` is raised.
+    are too many of them, `ServiceFull` is raised. `on_forget` is told of every
+    job that is forgotten.
     """
 
     def __init__(
-        self, *, max_jobs: int, max_bytes: int, ttl_s: float, max_unfinished: int | None = None
+        self,
+        *,
+        max_jobs: int,
+        max_bytes: int,
+        ttl_s: float,
+        max_unfinished: int | None = None,
+        on_forget: Callable[[Job], None] | None = None,
     ) -> None:
+        self._on_forget = on_forget
         self._max_jobs = max_jobs
         self._max_unfinished = max_jobs if max_unfinished is None else max_unfinished
         self._max_bytes = max_bytes
@@ -73,25 +82,33 @@ class JobTable:
         earlier = self._by_range(job.kind).get(job.range)
         if earlier is not None:
             self._forget(earlier)
-        now = time.monotonic()
-        while self._finished and (
-            next(iter(self._finished.values())).known_until_s <= now
-            or len(self._by_id) >= self._max_jobs
-            or self._bytes + job.size_bytes > self._max_bytes
-        ):
+        self.forget_expired()
+        self._check_room(job)
+        while len(self._by_id) >= self._max_jobs or self._over(job.size_bytes):
             self._forget(next(iter(self._finished.values())))
+        self._by_id[job.id] = self._by_range(job.kind)[job.range] = job
+        self._forgotten.pop(job.id, None)
+        self._bytes += job.size_bytes
+
+    def _over(self, more_bytes: int) -> bool:
+        return self._bytes + more_bytes > self._max_bytes
+
+    def _check_room(self, job: Job) -> None:
+        """Raise `ServiceFull` if there is no room even when all finished jobs go.
+
+        Before any of them goes: a job that is refused is to cost nobody a result.
+        """
         most = min(self._max_unfinished, self._max_jobs)
-        if len(self._by_id) - len(self._finished) >= most:
+        if self.unfinished >= most:
             raise ServiceFull("too many unfinished jobs", limit=most, retry_after_s=RETRY_S)
-        if self._bytes + job.size_bytes > self._max_bytes:
+        if self._over(job.size_bytes) and self._over(
+            job.size_bytes - sum(finished.size_bytes for finished in self._finished.values())
+        ):
             raise ServiceFull(
                 "the unfinished jobs take too many bytes",
                 limit=self._max_bytes,
                 retry_after_s=RETRY_S,
             )
-        self._by_id[job.id] = self._by_range(job.kind)[job.range] = job
-        self._forgotten.pop(job.id, None)
-        self._bytes += job.size_bytes
 
     def charge(self, job: Job, more_bytes: int) -> None:
         """Note that a job takes so much more memory."""
@@ -102,7 +119,8 @@ class JobTable:
     def finished(self, job: Job) -> None:
         """Note that a job is finished: from now on it may be forgotten."""
         if self._by_id.get(job.id) is job:
-            job.known_until_s = time.monotonic() + self._ttl_s
+            if job.known_until_s == math.inf:
+                job.known_until_s = time.monotonic() + self._ttl_s
             self._finished[job.id] = job
 
     def forget(self, job: Job) -> None:
@@ -114,6 +132,8 @@ class JobTable:
         del self._by_id[job.id], self._by_range(job.kind)[job.range]
         self._finished.pop(job.id, None)
         self._bytes -= job.size_bytes
+        if self._on_forget is not None:
+            self._on_forget(job)
         self._forgotten[job.id] = None
         if len(self._forgotten) > REMEMBERED:
             self._forgotten.popitem(last=False)
@@ -128,6 +148,15 @@ class JobTable:
     def current_bytes(self) -> int:
         """About how much memory the jobs take."""
         return self._bytes
+
+    def knows(self, job: Job) -> bool:
+        """Whether the job is in the table."""
+        return self._by_id.get(job.id) is job
+
+    @property
+    def unfinished(self) -> int:
+        """How many jobs are unfinished."""
+        return len(self._by_id) - len(self._finished)
 
     def __iter__(self) -> Iterator[Job]:
         return iter(self._by_id.values())

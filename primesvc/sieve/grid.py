@@ -5,6 +5,7 @@ request, process and machine. Two requests that overlap therefore ask for the
 same pieces, and sharing between them needs no interval arithmetic.
 """
 
+import zlib
 from bisect import bisect_right
 from itertools import pairwise
 from typing import Final
@@ -24,6 +25,8 @@ class Grid:
     def __init__(self, name: str, zones: tuple[tuple[int, int], ...]) -> None:
         self.name = name
         self.zones = zones
+        self.signature = f"{name}:{zlib.crc32(repr(zones).encode()):08x}"
+        """Tells grids apart that are cut differently, also in another version."""
         self._starts = [start for start, _ in zones]
         self._shifts = [shift for _, shift in zones]
         self._firsts = [0]  # index of the first piece of each zone

@@ -14,6 +14,7 @@ The rules:
 
 import asyncio
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -81,11 +82,21 @@ class Flight:
 
 
 class SegmentStore:
-    """Pieces of the grids: cached, under way, or to be sieved."""
+    """Pieces of the grids: cached, under way, or to be sieved.
+
+    `on_sieved` is told the summaries of pieces that were sieved, by index.
+    """
 
     def __init__(
-        self, cache: BaseCache, summaries: SummaryTable, engine: Engine, *, chunk_bytes: int
+        self,
+        cache: BaseCache,
+        summaries: SummaryTable,
+        engine: Engine,
+        *,
+        chunk_bytes: int,
+        on_sieved: Callable[[Grid, dict[int, Summary]], None] | None = None,
     ) -> None:
+        self._on_sieved = on_sieved
         self._cache = cache
         self._summaries = summaries
         self._engine = engine
@@ -128,6 +139,10 @@ class SegmentStore:
     def summary(self, grid: Grid, index: int) -> Summary | None:
         """The summary of the piece, if it is known."""
         return self._summaries.get(grid, index)
+
+    def recall(self, grid: Grid, index: int, summary: Summary) -> None:
+        """Note the summary of a piece that an earlier run sieved."""
+        self._summaries.put(grid, index, summary)
 
     def board(
         self, grid: Grid, indices: range, *, with_primes: bool, flow: Flow
@@ -258,6 +273,8 @@ class SegmentStore:
     async def _keep(self, flight: Flight) -> None:
         for index, summary in flight.summaries.items():
             self._summaries.put(flight.grid, index, summary)
+        if self._on_sieved is not None:
+            self._on_sieved(flight.grid, flight.summaries)
         for index, packed in flight.packed.items():
             try:
                 await self._cache.set(self.key(flight.grid.piece(index)), packed.data)

@@ -11,8 +11,9 @@ def add_page_links(
     links = []
     if offset + limit < count:
         links.append((offset + limit, limit, "next"))
-    if offset > 0:
-        links.append((max(offset - limit, 0), min(limit, offset), "prev"))
+    # Behind the end, the page before is the last one.
+    if (stop := min(offset, count)) > 0:
+        links.append((max(stop - limit, 0), min(limit, stop), "prev"))
     for at, size, relation in links:
         query = request.rel_url.update_query(offset=str(at), limit=str(size)).raw_query_string
         headers.add("Link", f'<?{query}>; rel="{relation}"')

@@ -1,0 +1,284 @@
+"""The journal: a file from which a service that was killed takes up its jobs again.
+
+SQLite in WAL mode, written by one thread of its own, in batches, so that
+neither requests nor the event loop wait for the disk. What it holds:
+
+- every job the table knows, with its state, and once it succeeded the
+  summaries of its pieces, packed: it is there again at once after a restart;
+- the summaries of pieces sieved while a job is unfinished: such a job goes on
+  from them, and loses at most the chunks that were under way and what was
+  noted in the last `FLUSH_S` seconds.
+
+Primes are never written: they are sieved again where they are read.
+"""
+
+import asyncio
+import contextlib
+import logging
+import sqlite3
+import zlib
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Self, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from primesvc.errors import JournalUnusable
+from primesvc.jobs.job import Job, State
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+FLUSH_S: Final = 0.1
+"""Seconds that notes are gathered before they are written: what a kill may lose."""
+
+APPLICATION_ID: Final = 0x5072696D  # "Prim"
+"""Marks the file as ours (SQLite's `application_id`)."""
+
+SCHEMA_VERSION: Final = 1
+"""The version of the tables (SQLite's `user_version`); `_MIGRATIONS` lead up to it."""
+
+_MIGRATIONS: Final = {
+    1: """
+        CREATE TABLE job (
+            id TEXT PRIMARY KEY, kind TEXT NOT NULL, start TEXT NOT NULL, "end" TEXT NOT NULL,
+            state TEXT NOT NULL, created_s REAL NOT NULL, started_s REAL, finished_s REAL,
+            error TEXT, grid TEXT NOT NULL, keep INTEGER NOT NULL, summaries BLOB
+        ) WITHOUT ROWID;
+        CREATE TABLE piece (
+            grid TEXT NOT NULL, number INTEGER NOT NULL, count INTEGER NOT NULL,
+            digits INTEGER NOT NULL, PRIMARY KEY (grid, number)
+        ) WITHOUT ROWID;
+    """,
+}
+"""The statements that lead from the version before to each version."""
+
+_MAGIC: Final = b"SQLite format 3\x00"
+_APPLICATION_ID_AT: Final = 68  # https://www.sqlite.org/fileformat2.html#the_database_header
+
+
+@dataclass(frozen=True, slots=True)
+class JournaledJob:
+    """A job as the journal knows it."""
+
+    id: str
+    kind: str
+    start: int
+    end: int
+    state: State
+    created_s: float
+    started_s: float | None
+    finished_s: float | None
+    error: str | None
+    grid: str
+    """Name and cut of the grid; summaries of another cut are of no use."""
+    keep: bool
+    summaries: NDArray[np.uint32] | None
+    """Count and digits a piece, shape (pieces, 2); of jobs that succeeded."""
+
+
+Piece = tuple[str, int, int, int]
+"""Grid, index, count and digits of a piece."""
+
+
+class Journal:
+    """A journal in a file, made if it is not there. `open` it, and `close` it in the end."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="journal")
+        self._database: sqlite3.Connection
+        self._jobs: dict[str, tuple[object, ...] | None] = {}
+        self._pieces: list[Piece] = []
+        self._drop_pieces = False
+        self._wake = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self.writes = 0
+        """How many batches were written."""
+
+    @classmethod
+    async def open(cls, path: Path) -> Self:
+        """Open the file. Raises `JournalUnusable`; a file that is not ours is left as it is."""
+        journal = cls(path)
+        try:
+            await journal._in_thread(journal._open)
+        except BaseException:
+            journal._thread.shutdown(wait=False)
+            raise
+        journal._task = asyncio.create_task(journal._write_on(), name=f"journal {path}")
+        return journal
+
+    async def _in_thread(self, function: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, function)
+
+    def _open(self) -> None:
+        _check_header(self.path)
+        try:
+            self._database = sqlite3.connect(self.path, timeout=0, isolation_level=None)
+            try:
+                self._prepare()
+            except BaseException:
+                self._database.close()
+                raise
+        except sqlite3.Error as error:
+            raise JournalUnusable(self.path, _reason(error)) from error
+
+    def _prepare(self) -> None:
+        run = self._database.execute
+        # Exclusive: held until the connection, or the process, ends.
+        run("PRAGMA locking_mode = EXCLUSIVE")
+        run("BEGIN IMMEDIATE")
+        run("COMMIT")
+        if run("PRAGMA quick_check(1)").fetchone()[0] != "ok":
+            raise sqlite3.DatabaseError("database disk image is malformed")
+        version = run("PRAGMA user_version").fetchone()[0]
+        if version > SCHEMA_VERSION:
+            raise JournalUnusable(
+                self.path, f"a newer version of primesvc wrote it (schema {version})"
+            )
+        run("PRAGMA journal_mode = WAL")
+        # A lost power supply may cost the last batch, never the file.
+        run("PRAGMA synchronous = NORMAL")
+        for step in range(version + 1, SCHEMA_VERSION + 1):
+            self._database.executescript(
+                f"BEGIN; {_MIGRATIONS[step]} PRAGMA application_id = {APPLICATION_ID};"
+                f"PRAGMA user_version = {step}; COMMIT;"
+            )
+
+    async def load(self) -> tuple[list[JournaledJob], list[Piece]]:
+        """The jobs, the oldest first, and the pieces that unfinished ones can go on from."""
+        return await self._in_thread(self._load)
+
+    def _load(self) -> tuple[list[JournaledJob], list[Piece]]:
+        jobs = [
+            JournaledJob(
+                id_, kind, int(start), int(end), State(state), created_s, started_s, finished_s,
+                error, grid, bool(keep), _unpack(blob),
+            )
+            for (
+                id_, kind, start, end, state, created_s, started_s, finished_s, error, grid, keep,
+                blob,
+            ) in self._database.execute("SELECT * FROM job ORDER BY created_s")
+        ]  # fmt: skip
+        pieces = self._database.execute("SELECT grid, number, count, digits FROM piece").fetchall()
+        return jobs, pieces
+
+    def note(self, job: Job) -> None:
+        """Note a job as it is now. Returns at once; written with the next batch."""
+        plan = job.plan
+        self._jobs[job.id] = (
+            job.id, job.kind.value, str(job.range.start), str(job.range.end), job.state.value,
+            job.created_s, job.started_s, job.finished_s,
+            None if job.error is None else str(job.error), plan.grid.signature, plan.keep,
+            _pack(job.summaries) if job.state is State.SUCCEEDED else None,
+        )  # fmt: skip
+        self._wake.set()
+
+    def forget(self, job_id: str) -> None:
+        """Note that a job is forgotten."""
+        self._jobs[job_id] = None
+        self._wake.set()
+
+    def note_pieces(self, pieces: Iterable[Piece]) -> None:
+        """Note the summaries of pieces that were sieved."""
+        self._pieces.extend(pieces)
+        self._wake.set()
+
+    def drop_pieces(self) -> None:
+        """Note that no job is unfinished, so that nothing can go on from a piece."""
+        self._pieces.clear()
+        self._drop_pieces = True
+
+    async def flush(self) -> None:
+        """Write what is noted. An error of the disk is logged; the service goes on without."""
+        jobs, self._jobs = self._jobs, {}
+        pieces, self._pieces = self._pieces, []
+        drop, self._drop_pieces = self._drop_pieces, False
+        if not jobs and not pieces and not drop:
+            return
+        try:
+            await self._in_thread(lambda: self._write(jobs, pieces, drop))
+        except sqlite3.Error as error:
+            log.error("the journal %s cannot be written: %s", self.path, error)
+
+    def _write(
+        self, jobs: dict[str, tuple[object, ...] | None], pieces: list[Piece], drop: bool
+    ) -> None:
+        run = self._database
+        run.execute("BEGIN")
+        try:
+            if drop:
+                run.execute("DELETE FROM piece")
+            run.executemany("INSERT OR REPLACE INTO piece VALUES (?, ?, ?, ?)", pieces)
+            gone = [(id_,) for id_, row in jobs.items() if row is None]
+            run.executemany("DELETE FROM job WHERE id = ?", gone)
+            rows = [row for row in jobs.values() if row is not None]
+            run.executemany(
+                "INSERT OR REPLACE INTO job VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows
+            )
+        except BaseException:
+            run.execute("ROLLBACK")
+            raise
+        run.execute("COMMIT")
+        self.writes += 1
+
+    async def _write_on(self) -> None:
+        while True:
+            await self._wake.wait()
+            await asyncio.sleep(FLUSH_S)
+            self._wake.clear()
+            await self.flush()
+
+    async def close(self) -> None:
+        """Write what is noted and let go of the file; may be called again."""
+        task, self._task = self._task, None
+        if task is None:
+            return
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+        await self.flush()
+        await self._in_thread(self._database.close)
+        self._thread.shutdown(wait=False)
+
+    def __repr__(self) -> str:
+        return f"<Journal {self.path} {self.writes} writes>"
+
+
+def _check_header(path: Path) -> None:
+    """Raise `JournalUnusable` for a file that is not ours; reads it, and nothing else."""
+    try:
+        with path.open("rb") as file:
+            header = file.read(100)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise JournalUnusable(path, error.strerror or str(error)) from error
+    ours = APPLICATION_ID.to_bytes(4, "big")
+    at = _APPLICATION_ID_AT
+    if header and (not header.startswith(_MAGIC) or header[at : at + 4] not in (ours, bytes(4))):
+        raise JournalUnusable(path, "it is not a journal of primesvc")
+    if header and header[at : at + 4] == bytes(4) and path.stat().st_size > 4096:
+        raise JournalUnusable(path, "it is a database of something else")
+
+
+def _reason(error: sqlite3.Error) -> str:
+    if isinstance(error, sqlite3.OperationalError) and "locked" in str(error):
+        return "another process uses it"
+    if isinstance(error, sqlite3.OperationalError):
+        return str(error)
+    return f"it is damaged ({error})"
+
+
+def _pack(summaries: NDArray[np.uint32]) -> bytes:
+    return zlib.compress(summaries.astype("<u4").tobytes(), 1)
+
+
+def _unpack(blob: bytes | None) -> NDArray[np.uint32] | None:
+    if blob is None:
+        return None
+    return np.frombuffer(zlib.decompress(blob), "<u4").reshape(-1, 2).astype(np.uint32)

@@ -1,0 +1,167 @@
+"""Submits, runs, cancels and forgets jobs, and keeps the journal of it all."""
+
+import asyncio
+import logging
+from functools import partial
+
+from primesvc.compute.dispatcher import Dispatcher
+from primesvc.errors import PrimesvcError, ServiceClosed, ServiceFull
+from primesvc.jobs.job import Job, Kind
+from primesvc.jobs.journal import Journal
+from primesvc.jobs.planner import make_plan
+from primesvc.jobs.restorer import restore
+from primesvc.jobs.runner import run_job
+from primesvc.jobs.table import JobTable
+from primesvc.sieve.engine import Engine
+from primesvc.sieve.grid import CELLS, SEGMENTS, Grid
+from primesvc.sieve.packed import Summary
+from primesvc.sieve.range import Range
+from primesvc.store.segments import SegmentStore
+
+log = logging.getLogger(__name__)
+
+
+class JobManager:
+    """All jobs of a service; each unfinished one is an `asyncio.Task`.
+
+    `ahead` is how many chunks one job asks for at a time, `cache_bytes` what
+    the cache holds. With a journal, `resume` first; `close` in the end.
+    """
+
+    def __init__(
+        self,
+        table: JobTable,
+        store: SegmentStore,
+        dispatcher: Dispatcher,
+        engine: Engine,
+        *,
+        cache_bytes: int,
+        ahead: int,
+    ) -> None:
+        self.table = table
+        self._store = store
+        self._dispatcher = dispatcher
+        self._engine = engine
+        self._cache_bytes = cache_bytes
+        self._ahead = ahead
+        self._running: dict[str, asyncio.Task[None]] = {}
+        self._journal: Journal | None = None
+        self._closed = False
+
+    async def submit(self, range_: Range, kind: Kind) -> Job:
+        """The job for a range: the one there is, or a new one that starts at once.
+
+        Raises `ServiceFull` and `ServiceClosed`.
+        """
+        job = self.table.find(range_, kind)
+        if job is not None:
+            return job
+        # What is only counted is not kept: it would push out what is read.
+        cache_bytes = 0 if kind is Kind.COUNT else self._cache_bytes
+        plan = await make_plan(range_, self._store, self._engine, cache_bytes=cache_bytes)
+        # Another request for it may have come meanwhile.
+        job = self.table.find(range_, kind)
+        if job is not None:
+            return job
+        if self._closed:
+            raise ServiceClosed
+        job = Job(range_, plan, kind)
+        self.table.add(job)
+        self._note(job)
+        self._start(job)
+        return job
+
+    def _start(self, job: Job) -> None:
+        task = asyncio.create_task(self._run(job), name=f"job {job.kind} {job.range}")
+        self._running[job.id] = task
+        task.add_done_callback(partial(self._ended, job))
+
+    async def _run(self, job: Job) -> None:
+        job.start()
+        flow = self._dispatcher.flow(str(job.range))
+        try:
+            await run_job(job, self._store, flow, ahead=self._ahead)
+        except PrimesvcError as error:
+            job.fail(error)
+        except Exception as error:
+            log.exception("the job %s failed", job.range)
+            job.fail(error)
+        else:
+            job.succeed()
+
+    def _ended(self, job: Job, task: asyncio.Task[None]) -> None:
+        job.cancel()  # nothing if it is finished: only a cancelled task left it unfinished
+        if self._running.get(job.id) is task:
+            del self._running[job.id]
+        self.table.finished(job)
+        self._note(job)
+
+    def cancel(self, job: Job) -> None:
+        """Stop a job; what it shares with others goes on. Nothing if it is finished.
+
+        Chunks that no worker has begun are dropped, those begun end within
+        a chunk's time.
+        """
+        task = self._running.get(job.id)
+        if task is not None and not job.state.final:
+            job.cancel()
+            task.cancel()
+
+    def forget(self, job: Job) -> None:
+        """Cancel a job if it is unfinished, and forget it."""
+        self.cancel(job)
+        self.table.forget(job)
+
+    async def resume(self, journal: Journal, *, ttl_s: float) -> None:
+        """Take up the jobs of a journal, and note in it what happens from now on."""
+        jobs, pieces = await journal.load()
+        self._journal = journal
+        for grid in (SEGMENTS, CELLS):
+            for signature, index, count, digits in pieces:
+                if signature == grid.signature:
+                    self._store.recall(grid, index, Summary(count, digits))
+        for known in jobs:
+            job = restore(known, ttl_s=ttl_s)
+            if job is None:
+                journal.forget(known.id)
+                continue
+            try:
+                self.table.add(job)
+            except ServiceFull as error:
+                log.warning("the job %s stays in the journal, not taken up: %s", job.range, error)
+                continue
+            if job.state.final:
+                self.table.finished(job)
+            else:
+                self._start(job)
+
+    def sieved(self, grid: Grid, summaries: dict[int, Summary]) -> None:
+        """Note pieces that were sieved, for the journal."""
+        if self._journal is not None:
+            self._journal.note_pieces(
+                (grid.signature, index, summary.count, summary.digits)
+                for index, summary in summaries.items()
+            )
+
+    def forgotten(self, job: Job) -> None:
+        """Note that the table forgot a job, for the journal."""
+        if self._journal is not None:
+            self._journal.forget(job.id)
+
+    def _note(self, job: Job) -> None:
+        if self._journal is not None and self.table.knows(job):
+            self._journal.note(job)
+            if self.table.unfinished == 0:
+                self._journal.drop_pieces()
+
+    async def close(self) -> None:
+        """Stop the jobs; the journal keeps those that are unfinished as they are."""
+        self._closed = True
+        self._journal = None
+        for task in self._running.values():
+            task.cancel()
+        if self._running:
+            await asyncio.wait(list(self._running.values()))
+
+    def __repr__(self) -> str:
+        return f"<JobManager {len(self._running)} running of {len(self.table)} jobs>"

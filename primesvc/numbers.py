@@ -1,4 +1,4 @@
-"""Whole numbers as people write them: `1000000`, `1_000_000`, `1e6`, `10**6`, `2^64-1`."""
+"""Whole numbers as people and JSON write them: `1_000_000`, `1e6`, `1.0`, `10**6`, `2^64-1`."""
 
 import re
 from typing import Final
@@ -6,7 +6,7 @@ from typing import Final
 _FORM: Final = re.compile(
     r"""\s*(?P<sign>[+-]?)(?:
         (?P<plain>[0-9]+(?:_[0-9]+)*)
-      | (?P<whole>[0-9]+(?:_[0-9]+)*)(?:\.(?P<part>[0-9]+))?[eE]\+?(?P<tens>[0-9]{1,3})
+      | (?P<whole>[0-9]+(?:_[0-9]+)*)(?:\.(?P<part>[0-9]+))?(?:[eE]\+?(?P<tens>[0-9]{1,3}))?
       | (?P<base>[0-9]{1,20})\s*(?:\*\*|\^)\s*(?P<power>[0-9]{1,3})
         (?:\s*(?P<then>[+-])\s*(?P<more>[0-9]{1,20}))?
     )\s*""",
@@ -42,7 +42,7 @@ def _value(match: re.Match[str]) -> int:
         return int(match["plain"])
     if match["whole"]:
         part = match["part"] or ""
-        tens = int(match["tens"])
+        tens = int(match["tens"] or 0)
         if tens > _MAX_DIGITS:
             raise ValueError(f"it has more than {_MAX_DIGITS} digits")
         if len(part.rstrip("0")) > tens:

@@ -106,6 +106,8 @@ class JobManager:
         if task is not None and not job.state.final:
             job.cancel()
             task.cancel()
+            # Not only when the task has ended: the service may stop before that.
+            self._note(job)
 
     def forget(self, job: Job) -> None:
         """Cancel a job if it is unfinished, and forget it."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any
 
 from aiohttp import web
 
@@ -12,10 +12,8 @@ from primesvc.formats.catalog import FORMATS
 from primesvc.jobs.job import Job, Kind, State
 from primesvc.sieve.packed import Summary
 from primesvc.sieve.range import Range
+from primesvc.web.parameters import read_numbers
 from primesvc.web.problems import problem_document
-
-JSON_SAFE: Final = 2**53
-"""Above, many JSON readers alter whole numbers silently."""
 
 
 def job_document(request: web.Request, job: Job) -> dict[str, Any]:
@@ -77,7 +75,7 @@ def list_document(request: web.Request, jobs: Iterable[Job], total: int) -> dict
 
 
 def _number_writer(request: web.Request) -> Any:
-    return str if request.query.get("numbers") == "string" else int
+    return str if read_numbers(request) else int
 
 
 def _time(seconds: float | None) -> str | None:

@@ -10,6 +10,7 @@ https://html.spec.whatwg.org/multipage/server-sent-events.html
 import asyncio
 import json
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final, NamedTuple
@@ -20,6 +21,7 @@ from primesvc.errors import ServiceFull
 from primesvc.jobs.job import Job
 from primesvc.web.documents import job_document
 from primesvc.web.keys import find_job, service_of
+from primesvc.web.parameters import read_numbers
 
 INTERVAL_S: Final = 0.5
 """Seconds between two updates at the least."""
@@ -53,24 +55,31 @@ class EventStreams:
         self.open = 0
         self.serialised = 0
         """How many updates were serialised, for however many streams."""
-        self._events: dict[tuple[str, bool], _Event] = {}
+        self._events: dict[tuple[Job, bool], _Event] = {}
+        self._streams: Counter[Job] = Counter()
         self._closed = False
         self._closing: asyncio.Future[None] | None = None
 
     @contextmanager
-    def entered(self) -> Iterator[None]:
-        """Count a stream as open meanwhile. Raises `ServiceFull`."""
+    def entered(self, job: Job) -> Iterator[None]:
+        """Count a stream of a job as open meanwhile. Raises `ServiceFull`."""
         if self.open >= self.limit:
             raise ServiceFull("too many event streams", limit=self.limit, retry_after_s=_RETRY_S)
         self.open += 1
+        self._streams[job] += 1
         try:
             yield
         finally:
             self.open -= 1
+            self._streams[job] -= 1
+            if not self._streams[job]:
+                del self._streams[job]
+                for strings in (False, True):
+                    self._events.pop((job, strings), None)
 
     def event(self, request: web.Request, job: Job) -> "_Event":
         """What the streams of a job are told now: not older than `INTERVAL_S`, or the end."""
-        key = (job.id, request.query.get("numbers") == "string")
+        key = (job, read_numbers(request))
         known = self._events.get(key)
         now = time.monotonic()
         if known is None or (
@@ -91,11 +100,6 @@ class EventStreams:
         if not self._closed:
             await asyncio.wait([job.ended, self._closing], timeout=INTERVAL_S)
         return not self._closed
-
-    def tidy(self, job: Job) -> None:
-        """Let go of what the streams of a job were told; it is made again if it is needed."""
-        for strings in (False, True):
-            self._events.pop((job.id, strings), None)
 
     def close(self) -> None:
         """End all streams."""
@@ -124,6 +128,11 @@ def set_streams(app: web.Application, streams: EventStreams) -> None:
     app.on_shutdown.append(end)
 
 
+def streams_of(app: web.Application) -> EventStreams:
+    """The event streams of an application made by `create_app`."""
+    return app[_STREAMS]
+
+
 def event_id(job: Job) -> str:
     """The id of the event that tells of the job as it is now."""
     return f"{job.pieces_done}-{job.state.value}"
@@ -132,14 +141,17 @@ def event_id(job: Job) -> str:
 async def get_events(request: web.Request) -> web.StreamResponse:
     """GET /jobs/{id}/events: see the module."""
     job = find_job(request)
-    streams = request.app[_STREAMS]
+    read_numbers(request)  # a wrong one is an error before the stream begins
     last = request.headers.get("Last-Event-ID")
     if job.state.final and last == event_id(job):
         # An EventSource takes this as the end; anything else makes it come back.
         return web.Response(status=204, headers={"Cache-Control": "no-store"})
+    response = web.StreamResponse(headers=_HEADERS)
+    if request.method == "HEAD":
+        return response
+    streams = streams_of(request.app)
     stall_s = service_of(request.app).settings.stall_timeout_s
-    with streams.entered():
-        response = web.StreamResponse(headers=_HEADERS)
+    with streams.entered(job):
         try:
             await response.prepare(request)
             async with asyncio.timeout(stall_s):
@@ -162,7 +174,7 @@ async def _tell(
     stall_s: float,
 ) -> None:
     told_s = time.monotonic()
-    while True:
+    while request.transport is not None:  # as it is once the client has gone
         event = streams.event(request, job)
         news = event.data if event.id != last else b""
         if not news and time.monotonic() - told_s >= HEARTBEAT_S:
@@ -172,8 +184,5 @@ async def _tell(
             async with asyncio.timeout(stall_s):
                 await response.write(news)
                 await request.writer.drain()
-        if event.final:
-            streams.tidy(job)
-            return
-        if not await streams.next(job):
+        if event.final or not await streams.next(job):
             return

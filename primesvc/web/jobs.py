@@ -15,7 +15,13 @@ from primesvc.web.bodies import read_json_object
 from primesvc.web.documents import estimate_document, job_document, list_document
 from primesvc.web.keys import find_job, service_of
 from primesvc.web.links import add_page_links
-from primesvc.web.parameters import read_any_number, read_choice, read_count, read_seconds
+from primesvc.web.parameters import (
+    read_any_number,
+    read_choice,
+    read_count,
+    read_numbers,
+    read_seconds,
+)
 
 MAX_WAIT_S: Final = 60.0
 """Seconds an answer is held back at the most; a client that asks for more gets this."""
@@ -42,13 +48,17 @@ async def submit_job(request: web.Request) -> web.Response:
     if read_choice("dry_run", values.get("dry_run", "false"), ["true", "false"]) == "true":
         expected, seconds = service.estimate(range_, kind)
         return _json(estimate_document(request, range_, kind, expected, seconds))
-    wait_s, applied = _read_prefer(request)
+    wait_s, asynchronous = _read_prefer(request)
     job = await service.submit(range_, kind)
-    await job.finished(wait_s)
-    headers = CIMultiDict({"Location": str(request.app.router["job"].url_for(id=job.id))})
+    await job.finished(wait_s or 0)
+    status = 200 if job.state.final else 202
+    headers = CIMultiDict({"Location": _url_of(request, job)})
+    applied = ["respond-async"] if asynchronous and status == 202 else []
+    if wait_s is not None:
+        applied.append(f"wait={wait_s:g}")
     if applied:
-        headers["Preference-Applied"] = applied
-    return _answer(request, job, status=200 if job.state.final else 202, headers=headers)
+        headers["Preference-Applied"] = ", ".join(applied)
+    return _answer(request, job, status=status, headers=headers)
 
 
 async def get_job(request: web.Request) -> web.Response:
@@ -101,6 +111,10 @@ def _answer(
 ) -> web.Response:
     headers = CIMultiDict() if headers is None else headers
     document = job_document(request, job)
+    if request.method == "POST":
+        # Whose document this is, and so where its links lead from (RFC 8288, 3.2).
+        query = "?numbers=string" if read_numbers(request) else ""
+        headers["Content-Location"] = _url_of(request, job) + query
     if not job.state.final:
         eta_s = job.eta_s
         headers["Retry-After"] = str(min(max(math.ceil(eta_s or 1), 1), 60))
@@ -119,19 +133,17 @@ def _json(
     return web.Response(status=status, body=json.dumps(document).encode() + b"\n", headers=headers)
 
 
-def _read_prefer(request: web.Request) -> tuple[float, str]:
-    """Seconds to wait, and the preferences that are followed, of `Prefer` (RFC 7240)."""
-    wait_s: float | None = None
-    asynchronous = False
+def _url_of(request: web.Request, job: Job) -> str:
+    return str(request.app.router["job"].url_for(id=job.id))
+
+
+def _read_prefer(request: web.Request) -> tuple[float | None, bool]:
+    """Seconds to wait, and whether not to, as `Prefer` has it (RFC 7240)."""
+    preferences: dict[str, str] = {}
     for preference in parse_list_header(", ".join(request.headers.getall("Prefer", []))):
         name, _, value = preference.partition(";")[0].partition("=")
-        name, value = name.strip().lower(), value.strip().strip('"')
-        # The first of several counts; one that cannot be read is ignored, as is any unknown.
-        if name == "wait" and wait_s is None and value.isascii() and value.isdigit():
-            wait_s = min(float(value[:9]), MAX_WAIT_S)
-        elif name == "respond-async":
-            asynchronous = True
-    applied = ["respond-async"] if asynchronous else []
-    if wait_s is not None:
-        applied.append(f"wait={wait_s:g}")
-    return wait_s or 0.0, ", ".join(applied)
+        # Of several of one name the first counts, whether it can be read or not.
+        preferences.setdefault(name.strip().lower(), value.strip().strip('"'))
+    text = preferences.get("wait", "")
+    wait_s = min(float(text), MAX_WAIT_S) if text.isascii() and text.isdigit() else None
+    return wait_s, preferences.get("respond-async") == ""

@@ -8,12 +8,11 @@ from aiohttp import web
 from werkzeug.datastructures import Accept, MIMEAccept
 from werkzeug.http import parse_accept_header
 
-from primesvc.errors import InvalidParameter, NotAcceptable
+from primesvc.errors import NotAcceptable
 from primesvc.formats.base import Format
 from primesvc.formats.catalog import AS_STRINGS, FORMATS
 from primesvc.formats.coding import CODINGS
-
-NUMBERS: Final = ("number", "string")
+from primesvc.web.parameters import read_numbers
 
 _BARE_FRACTION: Final = re.compile(r"(?<=q=)(?=\.)")
 
@@ -28,10 +27,7 @@ def choose_format(request: web.Request) -> Format:
         name = _by_accept(", ".join(request.headers.getall("Accept", [])))
     if name not in FORMATS:
         raise NotAcceptable(f"the format {name[:60]!r} is not known", list(FORMATS))
-    numbers = request.query.get("numbers", "number")
-    if numbers not in NUMBERS:
-        raise InvalidParameter("numbers", f"{numbers[:60]!r} is none of {', '.join(NUMBERS)}")
-    if numbers == "string":
+    if read_numbers(request):
         # Formats without numbers in JSON lose no digits: for them it changes nothing.
         return AS_STRINGS.get(name, FORMATS[name])
     return FORMATS[name]

@@ -3,7 +3,6 @@
 import re
 import uuid
 from collections.abc import Sequence
-from decimal import Decimal
 from functools import lru_cache
 from typing import Final
 from urllib.parse import parse_qs
@@ -23,6 +22,9 @@ _COUNT: Final = re.compile(r"[0-9]{1,20}", re.ASCII)
 
 MAX_COUNT: Final = 2**64
 """The largest position or number of things that is read."""
+
+NUMBERS: Final = ("number", "string")
+"""How numbers are written in JSON: many readers alter numbers above 2^53 silently."""
 
 _SECONDS: Final = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?", re.ASCII)
 
@@ -74,16 +76,17 @@ def read_range(query: str) -> Range:
 def read_any_number(name: str, value: object) -> int:
     """The whole number, zero or more, that a parameter or a JSON member says in any form.
 
+    Numbers in JSON come as their text, as `bodies.read_json_object` leaves them.
     Raises `InvalidParameter`.
     """
     if value is None:
         raise InvalidParameter(name, f"it is missing; give a whole number such as {FORMS}")
-    if isinstance(value, bool) or not isinstance(value, (int, str, Decimal)):
+    if not isinstance(value, str):
         raise InvalidParameter(name, f"it must be a number or a string, not {_kind_of(value)}")
     try:
-        number = value if isinstance(value, int) else read_whole_number(str(value))
+        number = read_whole_number(value)
     except ValueError as error:
-        raise InvalidParameter(name, f"{_shown(str(value))}: {error}") from None
+        raise InvalidParameter(name, f"{_shown(value)}: {error}") from None
     if number < 0:
         raise InvalidParameter(name, "it is negative; give a whole number from 0 to 2^64 - 1")
     return number
@@ -107,6 +110,11 @@ def read_count(request: web.Request, name: str) -> int | None:
     return int(text)
 
 
+def read_numbers(request: web.Request) -> bool:
+    """Whether numbers are to be written as strings: `?numbers=`. Raises `InvalidParameter`."""
+    return read_choice("numbers", request.query.get("numbers", "number"), NUMBERS) == "string"
+
+
 def read_seconds(name: str, text: str) -> float:
     """A number of seconds, zero or more. Raises `InvalidParameter`."""
     if not _SECONDS.fullmatch(text):
@@ -115,7 +123,7 @@ def read_seconds(name: str, text: str) -> float:
 
 
 def _kind_of(value: object) -> str:
-    return {bool: "a boolean", list: "an array", dict: "an object"}.get(type(value), "that")
+    return {bool: "a boolean", list: "an array"}.get(type(value), "an object")
 
 
 def _shown(text: str) -> str:

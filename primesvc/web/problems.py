@@ -10,7 +10,7 @@ from typing import Final, cast
 from aiohttp import web
 from multidict import CIMultiDict
 
-from primesvc.errors import PrimesvcError, RangeNotSatisfiable
+from primesvc.errors import PrimesvcError, RangeNotSatisfiable, RequestTimedOut
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +59,10 @@ def from_error(error: PrimesvcError) -> web.Response:
         headers["Retry-After"] = str(math.ceil(error.retry_after_s))
     if isinstance(error, RangeNotSatisfiable):
         headers["Content-Range"] = f"bytes */{error.length}"
-    return _answer(problem_document(error), headers)
+    answer = _answer(problem_document(error), headers)
+    if isinstance(error, RequestTimedOut):
+        answer.force_close()  # the rest of the request may still come
+    return answer
 
 
 def from_http(error: web.HTTPException) -> web.Response:

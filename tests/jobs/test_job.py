@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from primesvc.errors import JobCancelled, JobFailed, JobNotFinished
-from primesvc.jobs.job import Job, Plan, State, job_id
+from primesvc.jobs.job import Job, Kind, Plan, State, job_id
 from primesvc.sieve.grid import CELLS, SEGMENTS, Grid
 from primesvc.sieve.packed import Summary
 from primesvc.sieve.range import MAX_NUMBER, Range
@@ -45,15 +45,17 @@ def record_all(job: Job, summary: Summary) -> None:
 def test_ids_never_change() -> None:
     """The id of a range is the same after a restart, on every replica and in every release."""
     assert job_id(Range(4, 11)) == "fa406b46-00c5-559f-acd0-89e1e40bb04f"
+    assert job_id(Range(4, 11), Kind.COUNT) == "a39792d4-7001-55b1-9d74-c93de12e4e76"
     assert job_id(Range(0, MAX_NUMBER)) == "b895dcd5-f6d7-55a8-9c42-1f9bef2c23d1"
 
 
 @given(st.lists(st.tuples(numbers, numbers), min_size=2, max_size=2, unique=True))
 def test_ids_tell_ranges_apart(ends: list[tuple[int, int]]) -> None:
-    """Different ranges have different ids, each a UUID made from a name."""
+    """Different ranges, and kinds of jobs, have different ids, each a UUID made from a name."""
     one, other = (Range(min(pair), max(pair)) for pair in ends)
     assert (job_id(one) == job_id(other)) == (one == other)
-    assert uuid.UUID(job_id(one)).version == 5
+    assert job_id(one, Kind.COUNT) != job_id(one, Kind.PRIMES)
+    assert {uuid.UUID(job_id(one, kind)).version for kind in Kind} == {5}
 
 
 @given(numbers, st.integers(0, 2**20))
@@ -86,8 +88,6 @@ async def test_a_job_that_succeeds() -> None:
     record_all(job, Summary(10, 50))
     with pytest.raises(JobNotFinished):
         _ = job.summary
-    with pytest.raises(JobNotFinished):
-        _ = job.summaries
     job.succeed()
     assert state_of(job) is State.SUCCEEDED
     assert state_of(job).final
@@ -110,7 +110,7 @@ async def test_a_job_that_fails(started: bool) -> None:
     assert state_of(job) is State.FAILED
     assert state_of(job).final
     assert job.error is cause
-    for ask in (job.check, lambda: job.summary, lambda: job.summaries):
+    for ask in (job.check, lambda: job.summary):
         with pytest.raises(JobFailed, match="the machine is gone") as caught:
             ask()
         assert caught.value.__cause__ is cause
@@ -154,6 +154,46 @@ async def test_progress_is_the_share_of_the_numbers() -> None:
     assert job.done_numbers == span
 
 
+async def test_the_front_is_how_far_it_can_be_read() -> None:
+    """The front passes the pieces that are known from the first on, in whatever order they come."""
+    job = new_job(0, 6 * 65_536 - 1)
+    fronts = []
+    for number in (1, 0, 4, 2, 5, 3):
+        job.record(job.plan.indices[number], Summary(number + 1, 5))
+        fronts.append((job.front, job.pieces_done))
+    assert fronts == [(0, 1), (2, 2), (2, 3), (3, 4), (3, 5), (6, 6)]
+    assert job.summaries[:, 0].tolist() == [1, 2, 3, 4, 5, 6]
+
+
+@given(st.permutations(range(12)))
+async def test_the_front_is_the_first_piece_that_is_not_known(order: list[int]) -> None:
+    """Whatever is known, the front is where reading from the first piece on has to stop."""
+    job = new_job(0, 12 * 65_536 - 1)
+    for done, number in enumerate(order, 1):
+        job.record(number, Summary(1, 5))
+        assert job.front == min(set(range(13)) - set(order[:done]))
+
+
+async def test_the_time_left_follows_from_the_rate() -> None:
+    """Nothing is said of the time left before there is a rate; at the end there is none left."""
+    job = new_job(0, 4 * 65_536 - 1)
+    assert (job.rate, job.eta_s) == (None, None)
+    job.start()
+    assert (job.rate, job.eta_s) == (None, None)
+    job.record(0, Summary(1, 5))
+    assert job.started_s is not None
+    job.started_s -= 10.0
+    rate, eta_s = job.rate, job.eta_s
+    assert rate == pytest.approx(65_536 / 10, rel=0.2)
+    assert eta_s == pytest.approx(30.0, rel=0.2)
+    for index in (1, 2, 3):
+        job.record(index, Summary(1, 5))
+    job.succeed()
+    assert job.eta_s == 0.0
+    assert job.finished_s is not None
+    assert job.rate == job.range.span / (job.finished_s - job.started_s)
+
+
 async def test_the_count_grows_with_the_pieces() -> None:
     """The count so far is there before the job is done."""
     job = new_job()
@@ -175,10 +215,13 @@ async def test_sums_are_exact_beyond_32_bits() -> None:
 
 
 async def test_a_job_says_how_much_memory_it_takes() -> None:
-    """A job of many pieces weighs more, by the eight bytes of each summary."""
+    """A job of many pieces weighs more, by what is known of each, and what is added counts too."""
     small, large = new_job(0, 65_535), new_job(0, 65_536 * 1000 - 1)
-    assert large.size_bytes - small.size_bytes == 8 * 999
+    assert large.size_bytes - small.size_bytes == 9 * 999
     assert small.size_bytes > 0
+    before = small.size_bytes
+    small.extra_bytes += 100
+    assert small.size_bytes == before + 100
 
 
 async def test_everybody_who_waits_is_told() -> None:
@@ -201,6 +244,17 @@ async def test_who_waits_is_told_of_a_failure() -> None:
     async with asyncio.timeout(WAIT_S):
         errors = await asyncio.gather(*waiting, return_exceptions=True)
     assert [type(error) for error in errors] == [JobFailed, JobCancelled]
+
+
+async def test_waiting_for_the_end_is_bounded() -> None:
+    """Who waits with a bound learns whether the job is finished, however it ended."""
+    job = new_job()
+    assert not await job.finished(0.0)
+    assert not await job.finished(0.001)
+    waiting = asyncio.create_task(job.finished(WAIT_S))
+    job.fail(OSError("gone"))
+    assert await waiting
+    assert await job.finished(0.0)
 
 
 async def test_who_gives_up_waiting_does_not_disturb_the_job() -> None:

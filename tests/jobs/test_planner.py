@@ -1,12 +1,16 @@
 """Plans: the grid and what is kept, chosen from the range, what is cached and what it costs."""
 
 import asyncio
+from itertools import pairwise
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from primesvc import PrimeService, Settings
-from primesvc.jobs.job import Plan
-from primesvc.jobs.planner import KEEP_SHARE, MAX_CELLS, make_plan
+from primesvc.jobs.job import Kind, Plan
+from primesvc.jobs.planner import KEEP_SHARE, MAX_CELLS, make_plan, plan_cost_s
+from primesvc.sieve.engine import load_engine
 from primesvc.sieve.grid import CELLS, SEGMENTS
 from primesvc.sieve.range import MAX_NUMBER, Range
 from tests.helpers import WAIT_S
@@ -92,3 +96,31 @@ async def test_a_job_is_planned_with_the_cache_of_its_service() -> None:
             job = await service.submit(Range(0, 2 * 10**7))
             assert job.plan.keep == keep
             service.cancel(job)
+
+
+async def test_a_count_keeps_nothing(service: PrimeService) -> None:
+    """A job that only counts does not fill the cache with primes that nobody asked for."""
+    range_ = Range(0, 2 * 10**7)
+    jobs = [await service.submit(range_, kind) for kind in Kind]
+    assert {job.kind: job.plan.keep for job in jobs} == {Kind.PRIMES: True, Kind.COUNT: False}
+    for job in jobs:
+        service.cancel(job)
+
+
+numbers = st.floats(0, 64).map(lambda log2: min(int(2**log2), MAX_NUMBER))
+
+
+@given(numbers, numbers)
+def test_the_cost_of_a_plan_is_sane(one: int, other: int) -> None:
+    """Anywhere on the line a cost is positive and finite, and for primes as high or higher."""
+    engine = load_engine("numpy")
+    range_ = Range(*sorted((one, other)))
+    count_s, primes_s = (plan_cost_s(range_, engine, kind) for kind in (Kind.COUNT, Kind.PRIMES))
+    assert 0 < count_s <= primes_s < float("inf")
+
+
+def test_the_cost_of_a_plan_grows_with_the_range() -> None:
+    """Ten times as many numbers cost ten times as much, or more where they are dearer."""
+    engine = load_engine("numpy")
+    costs = [plan_cost_s(Range(0, 10**power), engine, Kind.PRIMES) for power in range(8, 15)]
+    assert all(8 < more / less < 40 for less, more in pairwise(costs))

@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from primesvc.errors import JobCancelled, ServiceFull, UnknownJob
-from primesvc.jobs.job import Job, Plan, job_id
-from primesvc.jobs.table import JobTable
+from primesvc.errors import JobCancelled, JobGone, ServiceFull, UnknownJob
+from primesvc.jobs.job import Job, Kind, Plan, job_id
+from primesvc.jobs.table import REMEMBERED, JobTable
 from primesvc.sieve.grid import CELLS
 from primesvc.sieve.range import Range
 from tests.helpers import eventually
@@ -16,16 +16,22 @@ PLENTY_BYTES = 2**24
 
 
 def new_table(
-    *, max_jobs: int = 100, max_bytes: int = PLENTY_BYTES, ttl_s: float = AN_HOUR_S
+    *,
+    max_jobs: int = 100,
+    max_bytes: int = PLENTY_BYTES,
+    ttl_s: float = AN_HOUR_S,
+    max_unfinished: int | None = None,
 ) -> JobTable:
     """A table that is bounded by nothing but what a test asks for."""
-    return JobTable(max_jobs=max_jobs, max_bytes=max_bytes, ttl_s=ttl_s)
+    return JobTable(
+        max_jobs=max_jobs, max_bytes=max_bytes, ttl_s=ttl_s, max_unfinished=max_unfinished
+    )
 
 
-def new_job(number: int, *, pieces: int = 1) -> Job:
+def new_job(number: int, *, pieces: int = 1, kind: Kind = Kind.PRIMES) -> Job:
     """A queued job: another number, another range."""
     range_ = Range(number, (pieces - 1) * 65_536 + number)
-    return Job(range_, Plan(range_, CELLS, CELLS.cover(range_), keep=True))
+    return Job(range_, Plan(range_, CELLS, CELLS.cover(range_), keep=True), kind)
 
 
 def add(table: JobTable, number: int, *, ended: str = "", pieces: int = 1) -> Job:
@@ -113,7 +119,7 @@ async def test_the_oldest_finished_goes_first() -> None:
     assert known(table) == [1, 3, 4]
     add(table, 5)
     assert known(table) == [1, 4, 5]
-    with pytest.raises(UnknownJob):
+    with pytest.raises(JobGone):
         table.get(jobs[1].id)
     assert table.find(jobs[2].range) is None
 
@@ -133,6 +139,108 @@ async def test_unfinished_jobs_are_never_forgotten() -> None:
     assert table.get(second.id) is second
 
 
+async def test_unfinished_jobs_are_bounded_apart() -> None:
+    """Fewer jobs may be unfinished than known, and too many of them drive out no finished one."""
+    table = new_table(max_jobs=4, max_unfinished=2)
+    add(table, 1, ended="succeed")
+    add(table, 2, ended="succeed")
+    first = add(table, 3)
+    add(table, 4)
+    with pytest.raises(ServiceFull, match="the limit is 2"):
+        add(table, 5)
+    assert known(table) == [1, 2, 3, 4]
+    end(table, first)
+    add(table, 5)
+    assert known(table) == [2, 3, 4, 5]
+
+
+async def test_a_job_that_cannot_fit_drives_out_nobody() -> None:
+    """A job larger than all the memory is refused, and the finished ones stay."""
+    size = new_job(0).size_bytes
+    table = new_table(max_bytes=3 * size)
+    for number in (1, 2):
+        add(table, number, ended="succeed")
+    with pytest.raises(ServiceFull):
+        add(table, 3, pieces=3 * size)
+    assert known(table) == [1, 2]
+
+
+async def test_kinds_do_not_mix() -> None:
+    """A count of a range is another job than its primes, also when one of them is replaced."""
+    table = new_table()
+    primes, count = new_job(1), new_job(1, kind=Kind.COUNT)
+    table.add(primes)
+    assert table.find(Range(1, 1), Kind.COUNT) is None
+    table.add(count)
+    assert table.find(Range(1, 1)) is table.get(primes.id) is primes
+    assert table.find(Range(1, 1), Kind.COUNT) is table.get(count.id) is count
+    end(table, count, "cancel")
+    again = new_job(1, kind=Kind.COUNT)
+    table.add(again)
+    assert table.find(Range(1, 1)) is primes
+    assert table.find(Range(1, 1), Kind.COUNT) is again
+    assert len(table) == 2
+
+
+async def test_a_forgotten_job_is_told_from_one_that_never_was() -> None:
+    """An id that a job had is gone, one that no job had is unknown; a new job takes it again."""
+    table = new_table()
+    job = add(table, 1, ended="succeed")
+    table.forget(job)
+    table.forget(job)  # once more changes nothing
+    assert table.find(Range(1, 1)) is None
+    assert (len(table), table.current_bytes) == (0, 0)
+    with pytest.raises(JobGone, match=job.id) as caught:
+        table.get(job.id)
+    assert caught.value.status == 410
+    with pytest.raises(UnknownJob) as unknown:
+        table.get(job_id(Range(2, 2)))
+    assert unknown.value.status == 404
+    again = add(table, 1)
+    assert table.get(job.id) is again
+    table.forget(job)  # that one is gone already; the job in its place is not meant
+    assert table.get(job.id) is again
+
+
+async def test_what_is_remembered_of_the_forgotten_is_bounded() -> None:
+    """So many ids of forgotten jobs are remembered, and the oldest of them goes first."""
+    table = new_table(max_jobs=1)
+    for number in range(REMEMBERED + 2):
+        add(table, number, ended="succeed")
+    with pytest.raises(UnknownJob) as caught:
+        table.get(job_id(Range(0, 0)))
+    assert caught.value.status == 404
+    with pytest.raises(JobGone):
+        table.get(job_id(Range(1, 1)))
+
+
+async def test_expired_jobs_can_be_forgotten_at_once() -> None:
+    """All finished jobs whose time is over go, and no others."""
+    table = new_table(ttl_s=0.01)
+    add(table, 1)
+    add(table, 2, ended="succeed")
+    add(table, 3, ended="fail")
+
+    def only_the_unfinished() -> bool:
+        table.forget_expired()
+        return known(table) == [1]
+
+    await eventually(only_the_unfinished)
+
+
+async def test_memory_that_a_job_takes_later_counts() -> None:
+    """What is charged to a job is given back with it, and nothing is charged to a forgotten one."""
+    table = new_table()
+    job, other = add(table, 1, ended="succeed"), add(table, 2, ended="succeed")
+    both = table.current_bytes
+    table.charge(job, 1000)
+    assert table.current_bytes == both + 1000
+    table.forget(job)
+    assert table.current_bytes == other.size_bytes
+    table.charge(job, 1000)
+    assert table.current_bytes == other.size_bytes
+
+
 async def test_memory_is_bounded() -> None:
     """A job that needs room for its pieces drives out as many finished ones as it takes."""
     small = new_job(0).size_bytes
@@ -140,7 +248,7 @@ async def test_memory_is_bounded() -> None:
     for number in (1, 2, 3, 4):
         add(table, number, ended="succeed")
     assert table.current_bytes == 4 * small
-    large = add(table, 5, pieces=small // 8)  # takes nearly twice as much as a small one
+    large = add(table, 5, pieces=small // 9)  # takes nearly twice as much as a small one
     assert small < large.size_bytes <= 2 * small
     assert known(table) == [3, 4, 5]
     assert table.current_bytes == 2 * small + large.size_bytes
@@ -165,7 +273,7 @@ async def test_a_finished_job_is_forgotten_in_time() -> None:
     unfinished = add(table, 1)
     by_id, by_range = add(table, 2, ended="succeed"), add(table, 3, ended="succeed")
     await eventually(lambda: table.find(by_range.range) is None)
-    with pytest.raises(UnknownJob):
+    with pytest.raises(JobGone):
         table.get(by_id.id)
     assert table.get(unfinished.id) is unfinished
     assert known(table) == [1]

@@ -1,9 +1,11 @@
 """The journal: what a service takes up again, and files it must not touch."""
 
 import asyncio
+import os
 import sqlite3
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from primesvc import PrimeService, Range, Settings, State
@@ -28,7 +30,7 @@ async def finished(service: PrimeService, range_: Range, kind: Kind = Kind.PRIME
 
 
 async def test_a_finished_job_is_there_again_without_work(tmp_path: Path) -> None:
-    """After a restart the same id answers with the same count, times and length; nothing is sieved."""
+    """After a restart the same id answers with the same count, times and length, and no work."""
     path = tmp_path / "journal"
     async with journaled(path) as service:
         before = await finished(service, Range(12_345, 23_456_789))
@@ -48,9 +50,8 @@ async def test_the_primes_of_a_finished_job_can_be_read_after_a_restart(tmp_path
     async with journaled(path) as service:
         job = await finished(service, Range(10**6, 10**6 + 100))
     async with journaled(path) as service:
-        found = [
-            p for primes in [a async for a in service.primes(service.job(job.id))] for p in primes
-        ]
+        arrays = [array async for array in service.primes(service.job(job.id))]
+        found = np.concatenate(arrays).tolist()
         assert found == [1000003, 1000033, 1000037, 1000039, 1000081, 1000099]
 
 
@@ -152,7 +153,7 @@ async def test_a_file_that_cannot_be_used_is_left_as_it_is(make: object, tmp_pat
     with pytest.raises(JournalUnusable, match=str(path)):
         await Journal.open(path)
     assert path.read_bytes() == before
-    assert [entry.name for entry in tmp_path.iterdir()] == ["journal"]
+    assert os.listdir(tmp_path) == ["journal"]  # noqa: PTH208 - pathlib would block the loop too
 
 
 async def test_a_journal_in_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:

@@ -93,6 +93,7 @@ class PrimeService:
                 arena=arena,
                 # An embedder's executor gets all the work.
                 inline_s=0.0 if self._executor is not None else INLINE_S,
+                hang_s=settings.hang_timeout_s,
             )
             self.store = SegmentStore(
                 self._open_cache(stack),

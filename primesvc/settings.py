@@ -4,6 +4,7 @@ The flags of the command line, the `PRIMESVC_*` variables and the README's
 table all come from the fields of `Settings`.
 """
 
+import math
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import Field, dataclass, field, fields
@@ -48,7 +49,10 @@ def _bytes(text: str) -> int:
 
 
 def _seconds(text: str) -> float:
-    return float(text.strip())
+    seconds = float(text.strip())
+    if not math.isfinite(seconds):  # every wait ends
+        raise ValueError(text)
+    return seconds
 
 
 def _switch(text: str) -> bool:
@@ -137,6 +141,11 @@ class Settings:
     drain_s: float = _setting(
         10.0, _seconds, "seconds", "how long a stop waits for answers under way", least=0
     )
+    hang_timeout_s: float = _setting(
+        60.0, _seconds, "seconds",
+        "how long work for a worker may take at the least before it counts as hung",
+        least=1,
+    )  # fmt: skip
     journal: str = _setting(
         "", str, "file", "file from which jobs are taken up again after a restart; empty for none"
     )

@@ -34,6 +34,10 @@ trip to a worker takes 0.5 to 1 ms and keeps the loop busy for 0.3 ms of it. An
 estimate may be wrong by a factor of a few, so the loop is held for 1 ms at the
 most; longer calls always go to a worker."""
 
+HANG_FACTOR: Final = 50.0
+"""How many times its estimate a call may take before it counts as hung: estimates
+are within a factor of a few, a machine that is short of memory or cores adds to it."""
+
 LEAST_COST_S: Final = 0.5e-3
 """What a call is charged at least: the round trip to a worker."""
 
@@ -117,12 +121,21 @@ class Dispatcher:
     """Runs the calls of all flows on `parallel` workers, and short ones on one more.
 
     Calls of up to `inline_s` estimated seconds run at once on the event loop.
+    One that takes longer than `hang_s`, and `HANG_FACTOR` times its estimate,
+    counts as hung.
     """
 
     def __init__(
-        self, runner: Runner, *, parallel: int, arena: Arena | None, inline_s: float = 0.0
+        self,
+        runner: Runner,
+        *,
+        parallel: int,
+        arena: Arena | None,
+        inline_s: float = 0.0,
+        hang_s: float = 60.0,
     ) -> None:
         self._inline_s = inline_s
+        self._hang_s = hang_s
         self._runner = runner
         self._parallel = parallel
         self._arena = arena
@@ -208,7 +221,12 @@ class Dispatcher:
         # Never cancelled while the service runs: the slot is the worker's until it answers.
         slot = self._arena.lease() if self._arena else None
         try:
-            answer = await self._runner.run(call.function, *call.args, slot and slot.ref)
+            answer = await self._runner.run(
+                call.function,
+                *call.args,
+                slot and slot.ref,
+                deadline_s=max(self._hang_s, call.cost_s * HANG_FACTOR),
+            )
         except Exception as error:
             if slot is not None:
                 slot.release()

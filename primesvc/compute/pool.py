@@ -8,6 +8,7 @@ then on, so that the guilty one is known for sure, and fails alone.
 
 import asyncio
 import contextlib
+import logging
 import multiprocessing
 import os
 import signal
@@ -20,11 +21,13 @@ from typing import Any, Final, Protocol, TypeVar
 
 from primesvc.errors import ExecutorLost, ServiceClosed, WorkerDied
 
+log = logging.getLogger(__name__)
+
 SHARED_DEATHS: Final = 2
 """Deaths a call is retried after among others. The first may be another call's fault."""
 
-ALONE_DEATHS: Final = 2
-"""Deaths a call is allowed while it runs alone: one may be the system's fault."""
+ALONE_DEATHS: Final = 3
+"""Deaths a call is allowed while it runs alone: one or two may be the system's fault."""
 
 _PRELOAD: Final = ["primesvc.compute.worker"]
 
@@ -34,8 +37,13 @@ T = TypeVar("T")
 class Runner(Protocol):
     """Runs functions somewhere else: the one interface the dispatcher needs."""
 
-    async def run(self, function: Callable[..., T], *args: object) -> T:
-        """The value of `function(*args)`; raises what it raises."""
+    async def run(
+        self, function: Callable[..., T], *args: object, deadline_s: float | None = None
+    ) -> T:
+        """The value of `function(*args)`; raises what it raises.
+
+        A call that takes longer than `deadline_s` may be taken for hung.
+        """
 
     async def close(self) -> None:
         """Stop; bounded in time; may be called again."""
@@ -81,10 +89,14 @@ def _stop(executor: ProcessPoolExecutor) -> None:
 
     What runs or waits raises `BrokenExecutor`.
     """
+    _kill(executor)
+    executor.shutdown(wait=True)
+
+
+def _kill(executor: ProcessPoolExecutor) -> None:
     for process in _processes(executor):
         with contextlib.suppress(ValueError):  # closed already
             process.kill()
-    executor.shutdown(wait=True)
 
 
 def _do_nothing() -> None:
@@ -114,36 +126,46 @@ class ProcessPool:
         self._healing: dict[ProcessPoolExecutor, asyncio.Future[None]] = {}
         self._closed = False
 
-    async def run(self, function: Callable[..., T], *args: object) -> T:
+    async def run(
+        self, function: Callable[..., T], *args: object, deadline_s: float | None = None
+    ) -> T:
         """The value of `function(*args)` in a worker process; raises what it raises.
 
-        Raises `WorkerDied` if the call keeps killing its worker and
+        After `deadline_s` seconds the call counts as hung, and the workers are
+        killed, for it is not known which of them hangs: the others' calls run
+        again. Raises `WorkerDied` if the call keeps killing its worker and
         `ServiceClosed` if the pool is closed meanwhile. Cancelled, it leaves
         the call to run for nobody.
         """
         for _ in range(SHARED_DEATHS):
             executor = self._executor or await self._start_shared()
             try:
-                return await self._submit(executor, function, args)
+                return await self._submit(executor, function, args, deadline_s)
             except BrokenExecutor:
                 if executor is self._executor:
                     self._executor = None
-                    self.deaths += 1
+                    self._note_death()
                 await self._retire(executor)
-        return await self._run_alone(function, args)
+        return await self._run_alone(function, args, deadline_s)
 
     async def warm_up(self) -> None:
         """Start all worker processes now."""
         await self._start_shared()
 
-    async def _run_alone(self, function: Callable[..., T], args: tuple[object, ...]) -> T:
+    def _note_death(self) -> None:
+        self.deaths += 1
+        log.warning("a worker process died; what it and its neighbours ran is run again")
+
+    async def _run_alone(
+        self, function: Callable[..., T], args: tuple[object, ...], deadline_s: float | None
+    ) -> T:
         async with self._alone:
             for _ in range(ALONE_DEATHS):
                 executor = await self._start(1)
                 try:
-                    return await self._submit(executor, function, args)
+                    return await self._submit(executor, function, args, deadline_s)
                 except BrokenExecutor:
-                    self.deaths += 1
+                    self._note_death()
                 finally:
                     await self._retire(executor)
         raise WorkerDied(SHARED_DEATHS + ALONE_DEATHS)
@@ -162,8 +184,12 @@ class ProcessPool:
         executor._safe_to_dynamically_spawn_children = False  # type: ignore[attr-defined]  # noqa: SLF001
         self._started.add(executor)
         try:
-            # In a thread: with the fork server it takes a quarter of a second.
-            await asyncio.get_running_loop().run_in_executor(None, executor.submit, _do_nothing)
+            # In a thread: with the fork server it takes a quarter of a second. The answer
+            # is awaited so that no deadline counts the start of the workers.
+            loop = asyncio.get_running_loop()
+            answer = await loop.run_in_executor(None, executor.submit, _do_nothing)
+            with contextlib.suppress(BrokenExecutor):  # the next call meets it too
+                await asyncio.wrap_future(answer)
         except BaseException as error:
             self._retire(executor)
             if isinstance(error, RuntimeError):  # it was stopped meanwhile
@@ -176,7 +202,11 @@ class ProcessPool:
             raise ServiceClosed
 
     async def _submit(
-        self, executor: ProcessPoolExecutor, function: Callable[..., T], args: tuple[object, ...]
+        self,
+        executor: ProcessPoolExecutor,
+        function: Callable[..., T],
+        args: tuple[object, ...],
+        deadline_s: float | None,
     ) -> T:
         self._check_open()
         call = asyncio.get_running_loop().run_in_executor(executor, function, *args)
@@ -184,7 +214,14 @@ class ProcessPool:
         try:
             # Shielded: when a worker dies, Python 3.11 stumbles over a future that was
             # cancelled while it waited, and leaves those behind it pending for ever.
-            return await asyncio.shield(call)
+            async with asyncio.timeout(deadline_s):
+                return await asyncio.shield(call)
+        except TimeoutError:
+            if call.done():
+                raise  # the function's own
+            log.warning("a call did not end within %g s: its workers are killed", deadline_s)
+            await asyncio.get_running_loop().run_in_executor(None, _kill, executor)
+            raise BrokenExecutor from None
         except BrokenExecutor:
             self._check_open()
             raise
@@ -229,8 +266,13 @@ class ForeignExecutor:
     def __init__(self, executor: Executor) -> None:
         self._executor = executor
 
-    async def run(self, function: Callable[..., T], *args: object) -> T:
-        """The value of `function(*args)`; raises what it raises, and `ExecutorLost`."""
+    async def run(
+        self, function: Callable[..., T], *args: object, deadline_s: float | None = None
+    ) -> T:
+        """The value of `function(*args)`; raises what it raises, and `ExecutorLost`.
+
+        The deadline is the embedder's business: there is nothing here to kill.
+        """
         loop = asyncio.get_running_loop()
         call = loop.run_in_executor(self._executor, partial(function, *args))
         try:

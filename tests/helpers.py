@@ -2,11 +2,13 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from aiohttp import ClientResponse
 from aiohttp.test_utils import TestClient
+
+from primesvc import Job, PrimeService, Range
 
 WAIT_S = 30.0
 """No test waits longer for anything."""
@@ -25,6 +27,16 @@ async def eventually(condition: Callable[[], bool], *, within_s: float = WAIT_S)
     while not condition():
         assert time.monotonic() < deadline, f"{condition} did not become true in {within_s} s"
         await asyncio.sleep(0.005)
+
+
+async def eventually_async(
+    condition: Callable[[], Awaitable[bool]], *, within_s: float = WAIT_S
+) -> None:
+    """Return when the awaited condition holds; fail if it does not within the time."""
+    deadline = time.monotonic() + within_s
+    while not await condition():
+        assert time.monotonic() < deadline, f"{condition} did not become true in {within_s} s"
+        await asyncio.sleep(0.01)
 
 
 async def assert_problem(
@@ -60,3 +72,21 @@ async def fetch(client: TestClient[Any, Any], job_id: str, *, prefix: str = "") 
                 return await response.text()
         assert time.monotonic() < deadline, "the job did not finish"
         await asyncio.sleep(0.005)
+
+
+async def finished(service: PrimeService, start: int, end: int) -> Job:
+    """The job for a range, once it has succeeded."""
+    async with asyncio.timeout(WAIT_S):
+        job = await service.submit(Range(start, end))
+        return await job.wait()
+
+
+def idle(service: PrimeService) -> bool:
+    """Whether no call runs or waits and no shared memory is leased.
+
+    Looks behind the public face: that nothing is left over shows nowhere else.
+    """
+    dispatcher = service.dispatcher
+    waiting = any(not call.done.done() for flow in dispatcher._waiting for call in flow.calls)
+    arena = dispatcher._arena
+    return not (dispatcher._running or waiting) and (arena is None or arena.free == arena.slots)

@@ -13,7 +13,7 @@ from primesvc.errors import InvalidParameter, UnknownJob
 from primesvc.numbers import FORMS, read_whole_number
 from primesvc.sieve.range import Range
 
-_WHOLE_NUMBER: Final = re.compile(r"\s*([+-]?)0*([0-9]+(?:_[0-9]+)*)\s*", re.ASCII)
+_WHOLE_NUMBER: Final = re.compile(r"\s*([+-]?)([0-9]+(?:_[0-9]+)*)\s*", re.ASCII)
 
 _MAX_DIGITS: Final = 40
 """Digits read of a number; the largest number of a range has 20."""
@@ -26,7 +26,7 @@ MAX_COUNT: Final = 2**64
 NUMBERS: Final = ("number", "string")
 """How numbers are written in JSON: many readers alter numbers above 2^53 silently."""
 
-_SECONDS: Final = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?", re.ASCII)
+_SECONDS: Final = re.compile(r"[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?", re.ASCII)
 
 _ID_LENGTH: Final = 36
 """Characters of a UUID as it is usually written; `uuid.UUID` reads other ways too."""
@@ -44,7 +44,8 @@ def read_number(name: str, text: str | None) -> int:
     match = _WHOLE_NUMBER.fullmatch(text)
     if match is None:
         raise InvalidParameter(name, f"{shown!r} is not a whole number; {wanted}")
-    sign, digits = match.groups()
+    sign = match[1]
+    digits = match[2].replace("_", "").lstrip("0") or "0"
     if len(digits) > _MAX_DIGITS:
         raise InvalidParameter(name, f"{shown!r} has {len(digits)} digits; {wanted}")
     number = int(digits)

@@ -31,6 +31,12 @@ PATIENCE_S: Final = 0.5
 """Seconds a client may take for `WRITE_BYTES` before it counts as slow."""
 
 
+def _mark_seen(writing: "asyncio.Task[None]") -> None:
+    """Keep asyncio from logging an error that nobody waits for any more."""
+    if not writing.cancelled():
+        writing.exception()
+
+
 class Sending:
     """The answer to one request for a virtual file; call one of its methods once."""
 
@@ -39,6 +45,8 @@ class Sending:
         self._service = service
         self._layout = layout
         self._response: web.StreamResponse
+        self._writing: asyncio.Task[None]
+        """The last write: done when the client has taken its bytes, or is about to."""
 
     async def whole(self, headers: "CIMultiDict[str]") -> web.StreamResponse:
         """200 with the whole file; HEAD gets its length alone."""
@@ -150,16 +158,19 @@ class Sending:
 
     async def _write(self, chunk: bytes) -> bool:
         """Hand the chunk to the transport; whether the client took its bytes in time."""
-        try:
-            async with asyncio.timeout(PATIENCE_S):
-                await self._response.write(chunk)
-        except TimeoutError:
-            return False
-        return True
+        # In a task that goes on when the time is over: aiohttp (3.14) waits for the client
+        # with one future, and once that was cancelled, every later wait raises at once.
+        self._writing = asyncio.create_task(self._response.write(chunk))
+        self._writing.add_done_callback(_mark_seen)
+        done, _ = await asyncio.wait([self._writing], timeout=PATIENCE_S)
+        if done:
+            self._writing.result()
+        return bool(done)
 
     async def _drain(self) -> None:
         """Wait until the client has taken what the transport holds. Raises `TimeoutError`."""
         async with asyncio.timeout(self._service.settings.stall_timeout_s):
+            await asyncio.shield(self._writing)
             await self._request.writer.drain()
 
     async def _write_patiently(self, data: bytes) -> None:

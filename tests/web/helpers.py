@@ -1,9 +1,9 @@
-"""What the tests of the HTTP face share: a broken executor, and a client close to the socket."""
+"""What the tests of the HTTP face share: executors to steer, and a client close to the socket."""
 
 import asyncio
 import socket
 from collections.abc import AsyncIterator, Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import NoReturn, ParamSpec, TypeVar
@@ -43,6 +43,30 @@ class FaultyExecutor(ThreadPoolExecutor):
     @staticmethod
     def _fail(fault: BaseException) -> NoReturn:
         raise fault
+
+
+class HeldExecutor(Executor):
+    """An embedder's executor that keeps every call until `run` is told to run it."""
+
+    def __init__(self) -> None:
+        self._held: list[tuple[Future[object], Callable[[], object]]] = []
+
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> "Future[T]":
+        """Keep the call."""
+        future: Future[T] = Future()
+        self._held.append((future, partial(fn, *args, **kwargs)))  # type: ignore[arg-type]
+        return future
+
+    @property
+    def held(self) -> int:
+        """How many calls wait that somebody still wants."""
+        return sum(not future.cancelled() for future, _ in self._held)
+
+    def run(self, at: int = 0) -> None:
+        """Run the call at this position, here and now."""
+        future, call = self._held.pop(at)
+        if future.set_running_or_notify_cancel():
+            future.set_result(call())
 
 
 class RawDownload:

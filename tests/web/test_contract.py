@@ -11,12 +11,14 @@ from typing import Any, NamedTuple
 from urllib.parse import urljoin, urlsplit
 
 import pytest
+from aiocache import SimpleMemoryCache
 from aiohttp import ClientResponse, TCPConnector, web
 from aiohttp.test_utils import TestClient
 from pytest_aiohttp.plugin import AiohttpClient
 from yarl import URL
 
 from primesvc import PrimeService, Range, Settings, create_app, service_of
+from primesvc.formats.text import CONTRACT
 from primesvc.sieve.engine import load_engine
 from tests.helpers import WAIT_S, assert_problem, eventually, fetch, naive_primes, submit
 from tests.web.helpers import FaultyExecutor
@@ -152,8 +154,8 @@ async def test_the_same_post_has_the_same_id_and_costs_no_work(client: Client) -
     service = service_of(client.app)
     first = await submit(client, 4, 11)
     body = await fetch(client, first)
+    assert service.store.stats.sieved > 0
     stats, calls = repr(service.store.stats), service.dispatcher.calls
-    assert calls > 0
     assert await submit(client, 4, 11) == first
     assert (repr(service.store.stats), service.dispatcher.calls) == (stats, calls)
     assert await fetch(client, first) == body
@@ -166,20 +168,35 @@ async def test_ranges_have_ids_of_their_own(client: Client) -> None:
     assert len(set(ids)) == len(ids)
 
 
+class FarCache(SimpleMemoryCache):  # type: ignore[misc] # aiocache has no annotations
+    """An embedder's cache that is not in the process: every answer takes a turn of the loop."""
+
+    async def _exists(self, key: str, _conn: object = None) -> bool:
+        await asyncio.sleep(0)
+        return bool(await super()._exists(key, _conn=_conn))
+
+    async def _get(self, key: str, encoding: str = "utf-8", _conn: object = None) -> Any:
+        await asyncio.sleep(0)
+        return await super()._get(key, encoding=encoding, _conn=_conn)
+
+
+@pytest.mark.parametrize("far", [False, True], ids=["own cache", "far cache"])
+@pytest.mark.parametrize(("end", "count"), [(10**6, 78_498), (10**7, 664_579)])
 async def test_many_equal_posts_at_once_do_the_work_once(
-    settings: Settings, aiohttp_client: AiohttpClient
+    settings: Settings, aiohttp_client: AiohttpClient, end: int, count: int, *, far: bool
 ) -> None:
     """200 clients that ask for one range at the same time get one id, and it is sieved once."""
-    client = await aiohttp_client(create_app(settings), connector=TCPConnector(limit=0))
+    app = create_app(settings, cache=FarCache() if far else None)
+    client = await aiohttp_client(app, connector=TCPConnector(limit=0))
     service = service_of(client.app)
-    ids = set(await asyncio.gather(*(submit(client, 0, 10**7) for _ in range(200))))
+    ids = set(await asyncio.gather(*(submit(client, 0, end) for _ in range(200))))
     assert len(ids) == 1
     job = service.job(ids.pop())
     async with asyncio.timeout(WAIT_S):
         await job.wait()
     assert service.store.stats.sieved == len(job.plan.indices)
     assert service.store.stats.joined == 0
-    assert job.count == 664_579
+    assert job.count == count
 
 
 @pytest.mark.parametrize(
@@ -295,6 +312,17 @@ async def test_a_result_can_be_read_as_often_as_one_likes(client: Client) -> Non
     bodies = [await fetch(client, small), await fetch(client, large)]
     again = await asyncio.gather(*(fetch(client, i) for _ in range(20) for i in (small, large)))
     assert again == bodies * 20
+
+
+async def test_a_small_result_is_kept_and_charged_once(service: PrimeService) -> None:
+    """The body kept with a job counts as its memory once, also if many ask at the same time."""
+    job = await service.submit(Range(0, 10_000))
+    async with asyncio.timeout(WAIT_S):
+        await job.wait()
+    before = service.jobs.current_bytes
+    bodies = await asyncio.gather(*(service.small_body(job, CONTRACT) for _ in range(20)))
+    assert set(bodies) == {contract_body(naive_primes(0, 10_000))}
+    assert service.jobs.current_bytes - before <= len(contract_body(naive_primes(0, 10_000)))
 
 
 @pytest.mark.parametrize(("start", "end"), [(4, 11), (24, 28), (1, 10**6)])
@@ -500,7 +528,7 @@ async def test_the_longest_numbers_are_read_fast(client: Client, digits: str, st
     began = time.process_time()
     async with client.post(at(f"/primes?start_num={digits}&end_num=11")) as response:
         assert response.status == status
-    assert time.process_time() - began < 0.1
+    assert time.process_time() - began < 0.25
 
 
 # --- jobs that end otherwise -------------------------------------------------------------------

@@ -1,0 +1,1 @@
+"""Damage done on purpose: kills, hangs, disconnects and restarts against a running load."""

@@ -1,0 +1,106 @@
+"""A server process that can be killed and started again, and what it leaves behind."""
+
+import asyncio
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Self
+
+import psutil
+
+from tests.helpers import WAIT_S, eventually
+
+
+class Server:
+    """`python -m primesvc` in a process group of its own; `async with` ends it."""
+
+    def __init__(self, *flags: str) -> None:
+        self.flags = flags
+        self.url = ""
+        self._process: subprocess.Popen[str] | None = None
+        self._family: set[psutil.Process] = set()
+
+    async def start(self) -> None:
+        """Start it, and wait until it says where it listens."""
+        self._process = await asyncio.to_thread(self._launch)
+
+    def _launch(self) -> "subprocess.Popen[str]":
+        process = subprocess.Popen(
+            [sys.executable, "-m", "primesvc", "--port", "0", *self.flags],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            start_new_session=True,
+        )
+        assert process.stdout is not None
+        timer = threading.Timer(WAIT_S, process.kill)
+        timer.start()
+        line = process.stdout.readline()
+        timer.cancel()
+        found = re.search(r"http://\S+", line)
+        assert found, f"no address in {line!r}"
+        self.url = found[0]
+        # Read on, or the pipe fills and the server stops at its next line.
+        threading.Thread(target=_drain, args=(process.stdout,), daemon=True).start()
+        return process
+
+    @property
+    def pid(self) -> int:
+        """The process id of the server itself."""
+        assert self._process is not None
+        return self._process.pid
+
+    def workers(self) -> list[psutil.Process]:
+        """The worker processes that are running now."""
+        family = psutil.Process(self.pid).children(recursive=True)
+        self._family.update(family)
+        # The fork server and its workers have the same command line: workers are its children.
+        return [process for process in family if process.ppid() != self.pid]
+
+    def memory_bytes(self) -> int:
+        """Memory of the server and all its processes, shared pages counted once."""
+        family = [psutil.Process(self.pid), *psutil.Process(self.pid).children(recursive=True)]
+        return sum(process.memory_full_info().pss for process in family)
+
+    async def kill(self, number: signal.Signals = signal.SIGKILL) -> int:
+        """Send the server a signal and wait until nothing of it is left; returns its exit code."""
+        self.workers()
+        shared = _named_memory(self.pid)
+        os.kill(self.pid, number)
+        assert self._process is not None
+        code = await asyncio.to_thread(self._process.wait, WAIT_S)
+        await eventually(lambda: not any(process.is_running() for process in self._family))
+        await eventually(lambda: not any(path.exists() for path in shared))
+        self._family.clear()
+        return code
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._process is not None and self._process.poll() is None:
+            await self.kill()
+
+
+def _drain(stream: IO[str]) -> None:
+    with stream:
+        stream.read()
+
+
+def _named_memory(pid: int) -> list[Path]:
+    """The files in shared memory that a process has mapped."""
+    maps = Path(f"/proc/{pid}/maps")
+    if not maps.exists():
+        return []
+    return [Path(name) for name in re.findall(r"/dev/shm/[^\s]+", maps.read_text())]  # noqa: S108

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from primesvc.app import create_app
+    from primesvc.client.client import PrimeClient
+    from primesvc.client.documents import RemoteJob
     from primesvc.errors import PrimesvcError
     from primesvc.jobs.job import Job, State
     from primesvc.service import PrimeService
@@ -14,9 +16,11 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Job": "primesvc.jobs.job",
+    "PrimeClient": "primesvc.client.client",
     "PrimeService": "primesvc.service",
     "PrimesvcError": "primesvc.errors",
     "Range": "primesvc.sieve.range",
+    "RemoteJob": "primesvc.client.documents",
     "Settings": "primesvc.settings",
     "State": "primesvc.jobs.job",
     "create_app": "primesvc.app",
@@ -25,9 +29,11 @@ _HOMES = {
 
 __all__ = [
     "Job",
+    "PrimeClient",
     "PrimeService",
     "PrimesvcError",
     "Range",
+    "RemoteJob",
     "Settings",
     "State",
     "create_app",

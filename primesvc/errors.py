@@ -2,6 +2,9 @@
 
     PrimesvcError
     ├── InvalidParameter        (ValueError)    400  a request that cannot be read
+    ├── Unauthorized         (PermissionError)  401  no token, or another than is asked for
+    ├── OriginNotAllowed     (PermissionError)  403  a page of another site sent it
+    ├── HostNotAllowed       (PermissionError)  421  meant for a host that is not this one
     ├── JobConflict             (RuntimeError)  409  not in this state of the job
     ├── PayloadTooLarge         (ValueError)    413  a body larger than is read
     ├── UnsupportedMediaType    (ValueError)    415  a body in a form that is not read
@@ -17,31 +20,37 @@
     ├── JobFailed               (RuntimeError)  500  it ended without a result, with a reason
     ├── ServiceFull             (RuntimeError)  503  a limit of the service is reached for now
     ├── ServiceClosed           (RuntimeError)  503  the service is stopping or not started
+    ├── NotReady                (RuntimeError)  503  the service is not to be sent work now
     ├── WorkerDied              (RuntimeError)  500  a call keeps killing its worker process
     ├── ExecutorLost            (RuntimeError)  500  an embedder's executor dropped a call
     ├── EngineUnavailable       (RuntimeError)  500  the engine asked for cannot be loaded
     ├── EngineFailed            (RuntimeError)  500  the engine reported an error
     ├── JournalUnusable         (RuntimeError)  500  the journal cannot be opened
-    └── InvalidSetting          (ValueError)    500  a setting whose value cannot be used
+    ├── InvalidSetting          (ValueError)    500  a setting whose value cannot be used
+    └── RemoteError                             502  what `PrimeClient` raises about a service
+        ├── ApiError            (RuntimeError)       it answered with an error, held here
+        ├── ServerUnreachable   (ConnectionError)    it gave no answer, however often asked
+        └── UnexpectedAnswer    (ValueError)         it gave an answer that is none of the API's
 
 Each class carries the HTTP status and the problem type (RFC 9457) that the
 HTTP face answers with, so that one handler serves them all; nothing here
 knows of HTTP beyond that. Constructors take values and compose the message.
 """
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 
 class PrimesvcError(Exception):
     """The root of the tree: catch it to catch every error primesvc raises on purpose."""
 
-    status: ClassVar[int] = 500
+    status: int = 500
     """The HTTP status an error of this class is answered with."""
 
     slug: ClassVar[str] = "internal"
     """The last part of the problem type, `urn:primesvc:problem:<slug>`."""
 
-    title: ClassVar[str] = "Internal error"
+    title: str = "Internal error"
     """The problem's title: the same for every error of the class."""
 
     retry_after_s: float | None = None
@@ -56,6 +65,41 @@ class InvalidParameter(PrimesvcError, ValueError):
     def __init__(self, name: str, reason: str) -> None:
         super().__init__(f"{name}: {reason}")
         self.name = name
+
+
+class Unauthorized(PrimesvcError, PermissionError):
+    """The request has no bearer token, or not the one that the service asks for."""
+
+    status, slug, title = 401, "unauthorized", "Unauthorized"
+
+    def __init__(self, *, wrong: bool) -> None:
+        what = "this is not the token that is asked for" if wrong else "there is no token"
+        super().__init__(f"{what}; send Authorization: Bearer and the token of the service")
+        self.challenge = 'Bearer realm="primesvc"' + (', error="invalid_token"' if wrong else "")
+
+
+class OriginNotAllowed(PrimesvcError, PermissionError):
+    """A web page of another site sent the request, and is none that may."""
+
+    status, slug, title = 403, "origin-not-allowed", "Origin not allowed"
+
+    def __init__(self, origin: str) -> None:
+        super().__init__(
+            f"pages of {origin[:200]} may not do this; --allow-origin (PRIMESVC_ALLOW_ORIGIN) "
+            "says which may"
+        )
+
+
+class HostNotAllowed(PrimesvcError, PermissionError):
+    """The request is meant for a host that this service is not."""
+
+    status, slug, title = 421, "host-not-allowed", "Host not allowed"
+
+    def __init__(self, host: str) -> None:
+        super().__init__(
+            f"the host {host[:200]!r} is not served here; --allow-host (PRIMESVC_ALLOW_HOST) "
+            "says which are"
+        )
 
 
 class JobConflict(PrimesvcError, RuntimeError):
@@ -200,8 +244,19 @@ class ServiceClosed(PrimesvcError, RuntimeError):
 
     status, slug, title = 503, "service-closed", "Service closed"
 
+    retry_after_s = 5.0  # about how long it takes until another one stands in its place
+
     def __init__(self, what: str = "the service is stopping") -> None:
         super().__init__(what)
+
+
+class NotReady(PrimesvcError, RuntimeError):
+    """The service answers, but is not to be sent work now."""
+
+    status, slug, title = 503, "not-ready", "Not ready"
+
+    def __init__(self, phase: str) -> None:
+        super().__init__(f"the service is {phase}")
 
 
 class WorkerDied(PrimesvcError, RuntimeError):
@@ -252,3 +307,49 @@ class InvalidSetting(PrimesvcError, ValueError):
     def __init__(self, name: str, reason: str) -> None:
         super().__init__(f"{name}: {reason}")
         self.name = name
+
+
+class RemoteError(PrimesvcError):
+    """Something went wrong with a service that is used through `PrimeClient`."""
+
+    status, slug, title = 502, "remote-error", "Remote error"
+
+
+class ApiError(RemoteError, RuntimeError):
+    """The service answered a request with an error.
+
+    `status` is that of the answer, `retry_after_s` what its `Retry-After` says; `type`, `title`
+    and `detail` are those of its problem document (RFC 9457), which is `document`.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        reason: str,
+        document: Mapping[str, object],
+        *,
+        retry_after_s: float | None = None,
+    ) -> None:
+        self.status = status
+        self.title = str(document.get("title") or reason or "Error")
+        self.type = str(document.get("type") or "about:blank")
+        self.detail = str(document.get("detail") or self.title)
+        self.document = document
+        self.retry_after_s = retry_after_s
+        super().__init__(f"the service answers {status}: {self.detail}")
+
+
+class ServerUnreachable(RemoteError, ConnectionError):
+    """There is no connection to the service, or it broke, also when tried again."""
+
+    def __init__(self, url: str, reason: str) -> None:
+        super().__init__(f"no answer from {url}: {reason}")
+        self.url = url
+
+
+class UnexpectedAnswer(RemoteError, ValueError):
+    """The answer is none that this API gives: there may be another service at the address."""
+
+    def __init__(self, url: str, reason: str) -> None:
+        super().__init__(f"an unexpected answer from {url}: {reason}")
+        self.url = url

@@ -1,0 +1,180 @@
+"""The commands that do one thing and end: primes, count, jobs, cancel."""
+
+import argparse
+import asyncio
+import contextlib
+import os
+import signal
+from collections.abc import Awaitable, Callable
+from contextlib import aclosing
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from primesvc.cli.exits import Exit, complain
+from primesvc.cli.output import CannotWrite, Output, explained, progress_fits
+from primesvc.cli.parser import LOCAL_SETTINGS, local_settings, misplaced
+from primesvc.cli.progress import Progress, on_terminal
+from primesvc.errors import (
+    ApiError,
+    EngineUnavailable,
+    InvalidSetting,
+    PrimesvcError,
+    RangeNotAllowed,
+)
+from primesvc.sieve.range import Range
+
+if TYPE_CHECKING:
+    from primesvc.cli.local import LocalService
+    from primesvc.cli.remote import RemoteService
+    from primesvc.client.client import PrimeClient
+
+_BINARY: Final = ("npy", "arrow")
+"""Formats that are not for screens."""
+
+
+class UsageError(Exception):
+    """Arguments that do not go together."""
+
+
+def run(options: argparse.Namespace) -> Exit:
+    """Run the command that the options name."""
+    command = _COMMANDS[options.command]
+    try:
+        with asyncio.Runner() as runner:
+            return runner.run(_stoppable(command(options)))
+    except asyncio.CancelledError:
+        return Exit.TERMINATED
+    except (UsageError, RangeNotAllowed, InvalidSetting, EngineUnavailable) as error:
+        return complain(error, Exit.USAGE)
+    except ApiError as error:
+        return complain(error, Exit.USAGE if error.status in (400, 422) else Exit.FAILED)
+    except BrokenPipeError:
+        raise  # that is no failure
+    except (PrimesvcError, CannotWrite, OSError) as error:
+        return complain(error, Exit.FAILED)
+
+
+async def _stoppable(work: Awaitable[Exit]) -> Exit:
+    """The work, cancelled by SIGTERM; by SIGINT it is anyway."""
+    task = asyncio.current_task()
+    assert task is not None  # noqa: S101 - a runner runs tasks
+    with contextlib.suppress(NotImplementedError):  # Windows
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    return await work
+
+
+async def _primes(options: argparse.Namespace) -> Exit:
+    range_ = Range(options.start, options.end)
+    path = None if options.output in (None, "-") else Path(options.output)
+    async with Output(path) as output:
+        if output.terminal and options.format in _BINARY:
+            raise UsageError(f"{options.format} is not for terminals: use -o FILE, or a pipe")
+        progress = _progress(options, fits=progress_fits(output))
+        with contextlib.closing(progress):
+            async with (
+                _service(options, progress) as service,
+                aclosing(service.read(range_, options.format)) as parts,
+            ):
+                async for part in parts:
+                    await output.write(part)
+    return Exit.OK
+
+
+async def _count(options: argparse.Namespace) -> Exit:
+    range_ = Range(options.start, options.end)
+    progress = _progress(options, fits=on_terminal())
+    with contextlib.closing(progress):
+        async with _service(options, progress) as service:
+            count = await service.count(range_)
+    _say(str(count))
+    return Exit.OK
+
+
+async def _jobs(options: argparse.Namespace) -> Exit:
+    async with _client(options) as client:
+        jobs = await client.jobs(options.state)
+    rows = [("ID", "STATE", "KIND", "START", "END", "DONE", "PRIMES")]
+    rows += [
+        (
+            job.id, job.state, job.kind, str(job.start), str(job.end),
+            f"{job.progress:.0%}", str(job.count),
+        )
+        for job in jobs
+    ]  # fmt: skip
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        _say("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip())
+    return Exit.OK
+
+
+async def _cancel(options: argparse.Namespace) -> Exit:
+    async with _client(options) as client:
+        job = await client.cancel(options.id)
+    _say(f"cancelled {job.id}")
+    return Exit.OK
+
+
+_COMMANDS: Final[dict[str, Callable[[argparse.Namespace], Awaitable[Exit]]]] = {
+    "primes": _primes,
+    "count": _count,
+    "jobs": _jobs,
+    "cancel": _cancel,
+}
+
+
+def _say(what: str) -> None:
+    with explained("standard output"):
+        print(what)  # noqa: T201 - the command line's own voice
+
+
+def _progress(options: argparse.Namespace, *, fits: bool) -> Progress:
+    return Progress(shown=fits if options.progress is None else options.progress)
+
+
+def _service(options: argparse.Namespace, progress: Progress) -> "LocalService | RemoteService":
+    """What does the work: a service that runs, if one is named, or this process."""
+    server = _server(options)
+    _check_flags(options, [] if server else LOCAL_SETTINGS)
+    # Imported here, both: the one needs no workers, the other no HTTP.
+    if server:
+        from primesvc.cli.remote import RemoteService
+
+        return RemoteService(_open_client(options, server), progress)
+    from primesvc.cli.local import LocalService
+
+    return LocalService(local_settings(options), progress)
+
+
+def _client(options: argparse.Namespace) -> "PrimeClient":
+    server = _server(options)
+    _check_flags(options, [])
+    if not server:
+        raise UsageError(
+            f"{options.command}: only a running service has jobs; "
+            "say which one with --server URL or PRIMESVC_SERVER"
+        )
+    return _open_client(options, server)
+
+
+def _server(options: argparse.Namespace) -> str:
+    return str(options.server or os.environ.get("PRIMESVC_SERVER", "")).strip()
+
+
+def _check_flags(options: argparse.Namespace, allowed: "tuple[str, ...] | list[str]") -> None:
+    name = misplaced(options, [*allowed, "token"])
+    if name is None:
+        return
+    flag = f"--{name.replace('_', '-')}"
+    if name in LOCAL_SETTINGS and options.command in ("primes", "count"):
+        raise UsageError(f"{flag} is for work done here, but --server has it done elsewhere")
+    raise UsageError(f"{flag} is for serving, not for {options.command}")
+
+
+def _open_client(options: argparse.Namespace, server: str) -> "PrimeClient":
+    from primesvc.client.client import PrimeClient  # see _service
+
+    token = getattr(options, "token", None) or os.environ.get("PRIMESVC_TOKEN") or None
+    try:
+        return PrimeClient(server, token=token)
+    except ValueError as error:
+        raise UsageError(f"--server: {error}") from None

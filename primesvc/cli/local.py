@@ -1,0 +1,91 @@
+"""Primes found in this process, without a server."""
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from types import TracebackType
+from typing import Final, Self
+
+from primesvc.cli.progress import Phase, Progress
+from primesvc.formats.base import Format, total_bytes
+from primesvc.formats.catalog import FORMATS
+from primesvc.jobs.job import Job, Kind
+from primesvc.results.layout import Layout
+from primesvc.results.result import Result
+from primesvc.service import PrimeService
+from primesvc.settings import Settings
+from primesvc.sieve.estimate import estimate
+from primesvc.sieve.grid import SEGMENTS
+from primesvc.sieve.packed import Summary
+from primesvc.sieve.range import Range
+
+_LOOK_S: Final = 0.05
+"""Seconds between two looks at a job that runs."""
+
+
+class LocalService:
+    """Counts and lists with a `PrimeService` of its own; enter it with `async with`."""
+
+    def __init__(self, settings: Settings, progress: Progress) -> None:
+        self._service = PrimeService(settings)
+        self._progress = progress
+
+    async def __aenter__(self) -> Self:
+        await self._service.__aenter__()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self._service.close()
+
+    async def count(self, range_: Range) -> int:
+        """How many primes the range holds. Raises as `PrimeService.count` does."""
+        job = await self._service.submit(range_, Kind.COUNT)
+        await self._finish(job)
+        return job.count
+
+    async def _finish(self, job: Job) -> None:
+        while not await job.finished(_LOOK_S):
+            self._progress.show(Phase.SIEVING, job.done_numbers, job.range.span)
+        job.check()
+
+    async def read(self, range_: Range, format_name: str) -> AsyncGenerator[bytes, None]:
+        """The primes of the range as a file, in parts, at constant memory.
+
+        What the job has finished is written while it runs on, so the first
+        primes of a range of any length come at once.
+        """
+        format_ = FORMATS[format_name]
+        job = await self._service.submit(range_)
+        if not _grows(job, format_):
+            await self._finish(job)
+        expected = total_bytes(format_, estimate(range_))
+        at = 0
+        while True:
+            # Asked first: all that is known of a finished job stays as it is.
+            finished = job.state.final
+            result = Result.of(job) if finished else Result.front_of(job)
+            if result is not None:
+                layout = Layout(result, format_)
+                stop = layout.length if finished else layout.length - len(layout.tail)
+                async with aclosing(self._service.read(layout, at, stop)) as parts:
+                    async for part in parts:
+                        at += part.raw_bytes
+                        yield bytes(part.view)
+                        total = layout.length if finished else expected
+                        self._progress.show(Phase.WRITING, at, total)
+            if finished:
+                return
+            await job.finished(_LOOK_S)
+
+
+def _grows(job: Job, format_: Format) -> bool:
+    """Whether the file of what a job has finished is how the file of the whole job begins.
+
+    Not if it begins with the count; nor where the job collects cells, for a
+    batch of Arrow, which begins with its own count, is a whole segment.
+    """
+    return job.plan.grid is SEGMENTS and format_.head(Summary(0, 0)) == format_.head(Summary(1, 1))

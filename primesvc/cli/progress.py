@@ -1,0 +1,77 @@
+"""A progress bar on standard error, or none."""
+
+import os
+import sys
+import threading
+from enum import Enum
+from typing import Any, Final
+
+DELAY_S: Final = 0.5
+"""Seconds before a bar appears: what is done by then needs none."""
+
+
+PLAIN_COLUMNS: Final = 80
+"""Width of the bar where no terminal says what its own is."""
+
+
+class Phase(Enum):
+    """What is counted."""
+
+    SIEVING = "numbers"
+    WRITING = "bytes"
+
+
+class Progress:
+    """Shows how far a phase of the work is, if it is to be `shown`; close it in the end."""
+
+    def __init__(self, *, shown: bool) -> None:
+        self._shown = shown
+        self._phase: Phase | None = None
+        self._bar: Any = None
+
+    def show(self, phase: Phase, done: int, total: int) -> None:
+        """So much of the phase is done; the total may be an estimate."""
+        if not self._shown:
+            return
+        if phase is not self._phase:
+            self.close()
+            self._phase, self._bar = phase, _make_bar(phase)
+        self._bar.total = max(done, total)
+        self._bar.update(done - self._bar.n)
+
+    def close(self) -> None:
+        """Take the bar off the screen."""
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = self._phase = None
+
+
+def on_terminal() -> bool:
+    """Whether somebody sees what is written to standard error."""
+    return sys.stderr is not None and sys.stderr.isatty()
+
+
+def _has_width() -> bool:
+    """Whether the terminal says how wide it is: not all do, and then tqdm would show nothing."""
+    try:
+        return os.get_terminal_size(sys.stderr.fileno()).columns > 0
+    except OSError:
+        return False
+
+
+def _make_bar(phase: Phase) -> Any:
+    # Imported here: most often there is no bar.
+    from tqdm import tqdm  # type: ignore[import-untyped]  # it has neither annotations nor a marker
+
+    # There is one bar in one process: it needs neither a lock between several nor a thread.
+    tqdm.set_lock(threading.RLock())
+    tqdm.monitor_interval = 0
+    return tqdm(
+        desc=phase.name.lower(),
+        unit="B" if phase is Phase.WRITING else "",
+        unit_scale=True,
+        ncols=None if _has_width() else PLAIN_COLUMNS,
+        dynamic_ncols=_has_width(),
+        delay=DELAY_S,
+        leave=False,
+    )

@@ -1,0 +1,81 @@
+"""Primes found by a running service."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from types import TracebackType
+from typing import Final, Self
+
+from primesvc.cli.exits import Exit, complain
+from primesvc.cli.progress import Phase, Progress
+from primesvc.client.client import PrimeClient
+from primesvc.client.documents import Kind, RemoteJob
+from primesvc.errors import ApiError, PrimesvcError
+from primesvc.formats.base import total_bytes
+from primesvc.formats.catalog import FORMATS
+from primesvc.sieve.estimate import estimate
+from primesvc.sieve.range import Range
+
+_CANCEL_S: Final = 5.0
+"""Seconds that Ctrl-C waits at the most until the service has cancelled the job."""
+
+
+class RemoteService:
+    """Counts and lists with a `PrimeClient`, which is entered; enter it with `async with`.
+
+    What it waits for is cancelled there, too, if it is cancelled here.
+    """
+
+    def __init__(self, client: PrimeClient, progress: Progress) -> None:
+        self._client = client
+        self._progress = progress
+
+    async def __aenter__(self) -> Self:
+        await self._client.__aenter__()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self._client.close()
+
+    async def count(self, range_: Range) -> int:
+        """How many primes the range holds. Raises as `PrimeClient.count` does."""
+        return (await self._finish(range_, "count")).count
+
+    async def read(self, range_: Range, format_name: str) -> AsyncGenerator[bytes, None]:
+        """The primes of the range as a file, in parts. Raises as `PrimeClient.download` does."""
+        job = await self._finish(range_, "primes")
+        expected = total_bytes(FORMATS[format_name], estimate(range_))
+        at = 0
+        async with aclosing(self._client.download(job, format_name)) as chunks:
+            async for chunk in chunks:
+                at += len(chunk)
+                yield chunk
+                self._progress.show(Phase.WRITING, at, expected)
+
+    async def _finish(self, range_: Range, kind: Kind) -> RemoteJob:
+        submitting = asyncio.ensure_future(self._client.submit(range_.start, range_.end, kind))
+        try:
+            # Shielded: a job whose id did not come back could not be cancelled.
+            job = await asyncio.shield(submitting)
+            return await self._client.wait(job, on_progress=self._show)
+        except asyncio.CancelledError:
+            await self._cancel(submitting)
+            raise
+
+    def _show(self, job: RemoteJob) -> None:
+        span = job.end - job.start + 1
+        self._progress.show(Phase.SIEVING, round(job.progress * span), span)
+
+    async def _cancel(self, submitting: "asyncio.Future[RemoteJob]") -> None:
+        self._progress.close()
+        try:
+            async with asyncio.timeout(_CANCEL_S):
+                await self._client.cancel(await submitting)
+        except (PrimesvcError, TimeoutError) as error:
+            if not (isinstance(error, ApiError) and error.status == 409):  # it is finished
+                complain(f"the job may go on there: {error or 'no answer'}", Exit.INTERRUPTED)

@@ -1,0 +1,25 @@
+"""`primesvc serve`, and `primesvc` alone."""
+
+import argparse
+import logging
+
+from primesvc.cli.exits import Exit, complain
+from primesvc.errors import EngineUnavailable, InvalidSetting, JournalUnusable
+from primesvc.settings import Settings
+
+
+def serve(options: argparse.Namespace) -> Exit:
+    """Serve until a signal says stop."""
+    try:
+        settings = Settings.read(vars(options))
+    except InvalidSetting as error:
+        return complain(error, Exit.USAGE)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    # Imported here: a wrong setting needs no HTTP to be wrong.
+    from primesvc.server import AddressUnusable, run
+
+    try:
+        run(settings)
+    except (AddressUnusable, EngineUnavailable, JournalUnusable) as error:
+        return complain(error, Exit.USAGE)
+    return Exit.OK

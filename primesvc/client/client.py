@@ -1,0 +1,245 @@
+"""PrimeClient: a service elsewhere, as if it were here."""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Callable
+from contextlib import AsyncExitStack, aclosing
+from types import TracebackType
+from typing import Any, Final, Self
+
+import aiohttp
+import numpy as np
+from numpy.typing import NDArray
+
+from primesvc.client.documents import Kind, RemoteJob, State
+from primesvc.client.events import watch
+from primesvc.client.files import read_arrays, read_file
+from primesvc.client.transport import Transport, shown
+from primesvc.errors import ApiError, UnexpectedAnswer
+
+POLL_S: Final = 5.0
+"""Seconds the service is asked to hold an answer back while a job runs, where no
+event stream can be had: so old is what `on_progress` is told then."""
+
+PAGE: Final = 1000
+"""Jobs asked for at a time: the most that the service lists at once."""
+
+
+class PrimeClient:
+    """A client of one service; enter it with `async with`.
+
+    `base_url` is the service's address, with the prefix it may be mounted
+    under. `session` is an aiohttp session to use instead of one of our own
+    (with a `UnixConnector`, a proxy, certificates ...); it stays open, and
+    with it the client need not be entered. `token` is sent as a bearer token.
+
+    A request that cannot be delivered, or is answered with 429, 502, 503 or
+    504, is tried again up to `retries` times: after the answer's `Retry-After`
+    if it has one of up to a minute, else after 0.1 s, 0.2 s ... All requests
+    may safely come twice, for the id of a job follows from its range.
+    `timeout_s` is how long the service may send nothing, `connect_timeout_s`
+    how long a connection may take.
+
+    Every method raises, of `primesvc.errors`, `ApiError` for what the service
+    refuses, `ServerUnreachable` if there is no answer and `UnexpectedAnswer`
+    for one that is not of this API; all three are a `RemoteError`. Numbers
+    are exact up to 2^64 - 1. Raises `ValueError` for a `base_url` that is no
+    http or https URL.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        session: aiohttp.ClientSession | None = None,
+        token: str | None = None,
+        timeout_s: float = 60.0,
+        connect_timeout_s: float = 10.0,
+        retries: int = 4,
+    ) -> None:
+        self._transport = Transport(
+            base_url,
+            token=token,
+            timeout_s=timeout_s,
+            connect_timeout_s=connect_timeout_s,
+            retries=retries,
+        )
+        self._transport.session = session
+        self._own = session is None
+        self._exit = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        if self._own and self._transport.session is None:
+            session = aiohttp.ClientSession()
+            self._transport.session = await self._exit.enter_async_context(session)
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connections, unless they are those of a given session; may be called again."""
+        if self._own:
+            self._transport.session = None
+        await self._exit.aclose()
+
+    async def submit(self, start: int, end: int, kind: Kind = "primes") -> RemoteJob:
+        """The job for the closed range [start, end]: the one there is, or a new one.
+
+        `kind` is `primes`, or `count` for how many there are alone. Raises
+        `ApiError` 400 or 422 for a range that is not allowed, 503 if the service stays full.
+        """
+        body = {"start": start, "end": end, "kind": kind}
+        return self._job(await self._transport.json("POST", "jobs", body=body))
+
+    async def job(self, job_id: str) -> RemoteJob:
+        """The job with this id. Raises `ApiError`: 404 for an unknown one, 410 for a former one."""
+        return self._job(await self._transport.json("GET", "jobs", job_id))
+
+    async def jobs(self, state: State | None = None) -> list[RemoteJob]:
+        """The jobs the service knows, the newest first; only those in `state` if it is given."""
+        params = {"limit": str(PAGE)} | ({} if state is None else {"state": state})
+        found: dict[str, RemoteJob] = {}
+        offset = 0
+        while True:
+            page = await self._transport.json(
+                "GET", "jobs", params=params | {"offset": str(offset)}
+            )
+            if not isinstance(page, dict) or not isinstance(page.get("jobs"), list):
+                raise UnexpectedAnswer(shown(self._transport.url("jobs")), "no list of jobs")
+            jobs = [self._job(document) for document in page["jobs"]]
+            # One that ended meanwhile may be listed twice.
+            found |= {job.id: job for job in jobs}
+            offset += PAGE
+            if len(jobs) < PAGE:
+                return list(found.values())
+
+    async def wait(
+        self,
+        job: RemoteJob | str,
+        *,
+        on_progress: Callable[[RemoteJob], object] | None = None,
+    ) -> RemoteJob:
+        """Wait until a job is finished, and return it as it is then.
+
+        `on_progress` is called with the job whenever there is news of it, about
+        twice a second, and at its end. The job is watched through its event
+        stream, which is taken up again where it broke, or by long polling.
+        Raises `JobFailed` with the reason and `JobCancelled`, as `Job.wait` does.
+        Cancelled, it leaves the job to go on.
+        """
+        known = await self.job(job) if isinstance(job, str) else job
+        if not known.final:
+            async with aclosing(self._follow(known.id)) as news:
+                async for known in news:
+                    if on_progress is not None:
+                        on_progress(known)
+        known.check()
+        return known
+
+    async def _follow(self, job_id: str) -> AsyncGenerator[RemoteJob, None]:
+        """What is to be told of a job; the last is that it is finished."""
+        async with aclosing(watch(self._transport, job_id)) as told:
+            async for job in told:
+                yield job
+                if job.final:
+                    return
+        wait_s = min(POLL_S, self._transport.timeout_s / 2)
+        params = {"wait": f"{wait_s:.3f}"}
+        while True:
+            asked_s = time.monotonic()
+            job = self._job(await self._transport.json("GET", "jobs", job_id, params=params))
+            yield job
+            if job.final:
+                return
+            # Something in between may answer at once.
+            await asyncio.sleep(min(1.0, max(wait_s / 2 - (time.monotonic() - asked_s), 0)))
+
+    async def count(self, start: int, end: int) -> int:
+        """How many primes the closed range [start, end] holds. Raises as `submit` and `wait` do."""
+        return (await self.wait(await self.submit(start, end, "count"))).count
+
+    async def cancel(self, job: RemoteJob | str) -> RemoteJob:
+        """Stop a job for everybody who waits for it.
+
+        Raises `ApiError`: 404 or 410 without one, 409 if it ended otherwise.
+        """
+        return self._job(await self._transport.json("POST", "jobs", _id_of(job), "cancel"))
+
+    async def delete(self, job: RemoteJob | str) -> None:
+        """Make the service forget a job, cancelled if it is unfinished. Nothing if it did before.
+
+        Raises `ApiError` 404 for an id without a job.
+        """
+        try:
+            await self._transport.json("DELETE", "jobs", _id_of(job))
+        except ApiError as error:
+            # Gone: also if the answer to a first try was lost.
+            if error.status != 410:
+                raise
+
+    async def primes(
+        self, job: RemoteJob | str, *, offset: int | None = None, limit: int | None = None
+    ) -> AsyncGenerator[NDArray[np.uint64], None]:
+        """The primes of a job, ascending, as read-only uint64 arrays of any length but 0.
+
+        All of them, or up to `limit` from the position `offset` on. It waits
+        for the job first. Memory is constant whatever the range; after a
+        broken connection it goes on where it was. Raises as `wait` does.
+        """
+        chunks = self.download(job, "npy", offset=offset, limit=limit)
+        url = shown(self._transport.url("jobs", _id_of(job), "primes"))
+        async with aclosing(read_arrays(chunks, url)) as arrays:
+            async for array in arrays:
+                yield array
+
+    async def download(
+        self,
+        job: RemoteJob | str,
+        format: str = "json",  # noqa: A002 - the API's own word
+        *,
+        offset: int | None = None,
+        limit: int | None = None,
+    ) -> AsyncGenerator[bytes, None]:
+        """The result of a job as a file, in chunks as they come from the network.
+
+        `format` is `json`, `ndjson`, `text`, `csv`, `npy` or `arrow`. All the
+        primes, or up to `limit` from the position `offset` on. It waits for
+        the job first. After a broken connection it goes on where it was,
+        also if the service was started anew or forgot the job meanwhile:
+        then the range is submitted again. Raises as `wait` does.
+        """
+        done = await self.wait(job)
+
+        async def restore() -> None:
+            await self.wait(await self.submit(done.start, done.end, done.kind))
+
+        params = {"format": format}
+        if offset is not None:
+            params["offset"] = str(offset)
+        if limit is not None:
+            params["limit"] = str(limit)
+        async with aclosing(read_file(self._transport, done.id, params, restore=restore)) as chunks:
+            async for chunk in chunks:
+                yield chunk
+
+    def _job(self, document: Any) -> RemoteJob:
+        try:
+            return RemoteJob.read(document)
+        except (KeyError, TypeError, ValueError):
+            raise UnexpectedAnswer(
+                shown(self._transport.url("jobs")), "no document of a job"
+            ) from None
+
+    def __repr__(self) -> str:
+        state = "open" if self._transport.session is not None else "closed"
+        return f"<PrimeClient {shown(self._transport.base)} {state}>"
+
+
+def _id_of(job: RemoteJob | str) -> str:
+    return job if isinstance(job, str) else job.id

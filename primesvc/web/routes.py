@@ -2,7 +2,7 @@
 
 from aiohttp import web
 
-from primesvc.web import contract, downloads, events, jobs, operations
+from primesvc.web import contract, downloads, events, jobs, operations, pages
 
 ROUTES = (
     # The original contract.
@@ -16,6 +16,14 @@ ROUTES = (
     web.post("/jobs/{id}/cancel", jobs.cancel_job, name="cancel"),
     web.get("/jobs/{id}/events", events.get_events, name="events"),
     web.get("/jobs/{id}/primes", downloads.get_primes, name="primes"),
+    # The page, and the documentation of all this.
+    web.get("/", pages.get_page),
+    web.get("", pages.add_slash),  # a prefix without its slash; at the root it is "/" again
+    web.get("/docs", pages.get_docs),
+    web.get("/openapi.json", pages.get_openapi, name="openapi"),
+    web.get("/static/{name}", pages.get_static),
     # Operation.
     web.get("/health/live", operations.get_live),
+    web.get("/health/ready", operations.get_ready),
+    web.get("/metrics", operations.get_metrics),
 )

@@ -1,16 +1,21 @@
 """create_app: the service and its HTTP face as one aiohttp application."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import Executor
+from typing import TextIO
 
 from aiocache.base import BaseCache
 from aiohttp import web
 
 from primesvc.service import PrimeService
 from primesvc.settings import Settings
+from primesvc.web.access import Access
+from primesvc.web.access_log import AccessLog
 from primesvc.web.events import EventStreams, set_streams
+from primesvc.web.front import Front
 from primesvc.web.keys import set_service
-from primesvc.web.problems import problems_middleware
+from primesvc.web.meter import Meter, set_meter
+from primesvc.web.operations import prepare_metrics
 from primesvc.web.routes import ROUTES
 
 
@@ -19,6 +24,8 @@ def create_app(
     *,
     executor: Executor | None = None,
     cache: BaseCache | None = None,
+    listens_on: Sequence[str] | None = None,
+    log_to: TextIO | None = None,
 ) -> web.Application:
     """A new application, to run by itself or to mount with `parent.add_subapp(prefix, app)`.
 
@@ -26,16 +33,35 @@ def create_app(
     finds it. Worker processes start with the first request that needs them,
     so a parent whose own start-up fails leaves none behind. `executor` and
     `cache` are used instead of our own, and stay open.
+
+    Mounted in an application, it leaves to that which hosts and which pages
+    are served, unless `allow_host` and `allow_origin` say so. Served by
+    itself, `listens_on` are the addresses, as text, and all that comes from
+    elsewhere is refused: see `web.access`. With `access_log` requests are
+    logged to the stream `log_to`, or to the logger `primesvc.access`.
     """
-    app = web.Application(middlewares=[problems_middleware])
+    settings = settings or Settings()
+    meter = Meter()
+    access_log = None
+    if settings.access_log:
+        access_log = AccessLog(
+            settings.log_format, log_to, trust_forwarded=settings.trust_forwarded
+        )
+    app = web.Application()
     service = PrimeService(settings, executor=executor, cache=cache)
     set_service(app, service)
-    set_streams(app, EventStreams(service.settings.max_event_streams))
+    set_streams(app, EventStreams(settings.max_event_streams))
+    set_meter(app, meter)
+    prepare_metrics(app)
 
     async def run_service(_: web.Application) -> AsyncIterator[None]:
-        async with service:
-            yield
+        try:
+            async with service:
+                yield
+        finally:
+            if access_log is not None:
+                access_log.close()
 
     app.cleanup_ctx.append(run_service)
-    app.add_routes(ROUTES)
+    Front(Access(settings, listens_on), meter, access_log).add_routes(app, ROUTES)
     return app

@@ -16,6 +16,9 @@ from primesvc.web.keys import service_of
 KEEPALIVE_S: Final = 75.0
 """Seconds an idle connection, or one slow with its headers, is kept."""
 
+CUT_S: Final = 5.0
+"""Seconds that handlers whose connection was cut have to end."""
+
 STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -55,7 +58,9 @@ async def _serve(settings: Settings) -> None:
         app,
         access_log=logging.getLogger("primesvc.access") if settings.access_log else None,
         keepalive_timeout=KEEPALIVE_S,
-        shutdown_timeout=settings.drain_s,
+        # Later than `_stop` cuts connections: those that aiohttp gives up it forgets,
+        # and leaves open if their client takes nothing.
+        shutdown_timeout=settings.drain_s + CUT_S,
         handler_cancellation=True,
     )
     try:

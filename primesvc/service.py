@@ -1,9 +1,11 @@
 """PrimeService: everything primesvc does, without HTTP."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections import Counter
+from collections.abc import AsyncGenerator, Mapping
 from concurrent.futures import Executor
 from contextlib import AsyncExitStack, aclosing
+from enum import StrEnum
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -18,7 +20,7 @@ from primesvc.compute.dispatcher import INLINE_S, Dispatcher
 from primesvc.compute.pool import ForeignExecutor, ProcessPool, Runner
 from primesvc.errors import RangeNotAllowed, ServiceClosed
 from primesvc.formats.base import Format, total_bytes
-from primesvc.jobs.job import Job, Kind
+from primesvc.jobs.job import Job, Kind, State
 from primesvc.jobs.journal import Journal
 from primesvc.jobs.manager import JobManager
 from primesvc.jobs.planner import plan_cost_s
@@ -32,7 +34,7 @@ from primesvc.sieve.engine import Engine, load_engine
 from primesvc.sieve.estimate import estimate
 from primesvc.sieve.packed import Summary
 from primesvc.sieve.range import Range
-from primesvc.store.lru import LRUCache
+from primesvc.store.lru import CacheStats, LRUCache
 from primesvc.store.segments import SegmentStore
 from primesvc.store.summaries import SummaryTable
 
@@ -47,6 +49,14 @@ above 2^36."""
 SMALL_BYTES: Final = 16 * 2**10
 """Bodies up to here are made on the event loop and kept with their job: 2,000
 primes take 20 µs, a fraction of the round trip to a worker."""
+
+
+class Phase(StrEnum):
+    """Whether a service should be sent work."""
+
+    STARTING = "starting"  # not entered yet, or its workers are not up
+    READY = "ready"
+    DRAINING = "draining"  # what is there can still be read, new jobs are refused
 
 
 class PrimeService:
@@ -68,11 +78,13 @@ class PrimeService:
         self.workers = self.settings.workers or usable_cpus()
         """How many processors it sieves on."""
         self.engine: Engine
+        self.cache: BaseCache
         self.store: SegmentStore
         self.jobs: JobTable
         self.dispatcher: Dispatcher
         self.pool: ProcessPool | None = None
         """The worker processes; None with an embedder's executor."""
+        self.phase = Phase.STARTING
         self._executor = executor
         self._cache = cache
         self._source: Source
@@ -80,6 +92,8 @@ class PrimeService:
         self._exit: AsyncExitStack | None = None
 
     async def __aenter__(self) -> Self:
+        if self._exit is not None:
+            raise RuntimeError("this service is running: make one for each application")
         settings = self.settings
         async with AsyncExitStack() as stack:
             # First of all: a journal that cannot be used must not cost anything.
@@ -95,8 +109,9 @@ class PrimeService:
                 inline_s=0.0 if self._executor is not None else INLINE_S,
                 hang_s=settings.hang_timeout_s,
             )
+            self.cache = self._open_cache(stack)
             self.store = SegmentStore(
-                self._open_cache(stack),
+                self.cache,
                 SummaryTable(max_bytes=SUMMARY_BYTES),
                 self.engine,
                 chunk_bytes=SLOT_BYTES * 7 // 8,
@@ -123,6 +138,7 @@ class PrimeService:
             if journal is not None:
                 await self._manager.resume(journal, ttl_s=settings.job_ttl_s)
             self._exit = stack.pop_all()
+        self.phase = Phase.READY
         return self
 
     async def _open_journal(self, stack: AsyncExitStack) -> Journal | None:
@@ -171,6 +187,7 @@ class PrimeService:
 
     async def close(self) -> None:
         """Cancel what runs, stop the workers; may be called again. Bounded in time."""
+        self.drain()
         stack, self._exit = self._exit, None
         if stack is not None:
             await stack.aclose()
@@ -181,9 +198,22 @@ class PrimeService:
         return self._exit is None
 
     async def warm_up(self) -> None:
-        """Start the worker processes now instead of with the first work."""
-        if self.pool is not None:
+        """Start the worker processes now instead of with the first work.
+
+        Until they are there the service is `Phase.STARTING`, and works.
+        """
+        if self.pool is None or self.phase is not Phase.READY:
+            return
+        self.phase = Phase.STARTING
+        try:
             await self.pool.warm_up()
+        finally:
+            if self.phase is Phase.STARTING:  # it may have been told to drain meanwhile
+                self.phase = Phase.READY
+
+    def drain(self) -> None:
+        """Take no new jobs from now on; those there are go on, and all can be read."""
+        self.phase = Phase.DRAINING
 
     def find(self, range_: Range) -> Job | None:
         """The job for the range, if there is one that has a result or will have."""
@@ -206,7 +236,24 @@ class PrimeService:
         if self.closed:
             raise ServiceClosed
         self._check_span(range_)
+        if self.phase is Phase.DRAINING and self.jobs.find(range_, kind) is None:
+            raise ServiceClosed
         return await self._manager.submit(range_, kind)
+
+    def jobs_by_state(self) -> Mapping[State, int]:
+        """How many jobs are known, by the state they are in; looks at each."""
+        self.jobs.forget_expired()
+        return Counter(job.state for job in self.jobs)
+
+    @property
+    def jobs_ended(self) -> Mapping[State, int]:
+        """How many jobs ended in each state so far, also those that were forgotten since."""
+        return self._manager.ended
+
+    @property
+    def cache_stats(self) -> CacheStats | None:
+        """What the cache holds and did; None for an embedder's of another kind."""
+        return self.cache.stats() if isinstance(self.cache, LRUCache) else None
 
     def _check_span(self, range_: Range) -> None:
         limit = self.settings.max_span
@@ -280,6 +327,8 @@ class PrimeService:
             if total_bytes(format_, total) > SMALL_BYTES:
                 return None
             primes = np.concatenate([np.empty(0, np.uint64), *[p async for p in self.primes(job)]])
+            if (made := job.rendered.get(format_.name)) is not None:
+                return made  # by another request meanwhile
             buffer = np.empty(format_.values_bytes(total.count, total.digits), np.uint8)
             format_.encode(primes, buffer)
             values = buffer.tobytes()

@@ -4,8 +4,10 @@ The flags of the command line, the `PRIMESVC_*` variables and the README's
 table all come from the fields of `Settings`.
 """
 
+import ipaddress
 import math
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import Field, dataclass, field, fields
 from typing import Any, Final
@@ -64,6 +66,43 @@ def _switch(text: str) -> bool:
     raise ValueError(text)
 
 
+class Names(tuple[str, ...]):
+    """Several names, written with commas between."""
+
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        return ",".join(self)
+
+
+def _names(text: str) -> Names:
+    return Names(name for part in text.lower().split(",") if (name := part.strip()))
+
+
+def _hosts(text: str) -> Names:
+    """Names or addresses of hosts, without ports, or `*`."""
+    hosts = _names(text)
+    for host in hosts:
+        if host != "*" and not re.fullmatch(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*", host):
+            ipaddress.IPv6Address(host.removeprefix("[").removesuffix("]"))
+    return Names(host.strip("[]") for host in hosts)
+
+
+def _origins(text: str) -> Names:
+    """Origins as browsers write them, `https://host` or `https://host:port`, or `*`."""
+    origins = _names(text)
+    if not all(re.fullmatch(r"\*|https?://[^\s/?#@]+", origin) for origin in origins):
+        raise ValueError(text)
+    return origins
+
+
+def _token(text: str) -> str:
+    """A secret that fits a header; an empty one would be none, against all intention."""
+    if not re.fullmatch(r"[\x21-\x7e]+", text.strip()):
+        raise ValueError(text)
+    return text.strip()
+
+
 def _setting(
     default: Any,
     read: Callable[[str], Any],
@@ -73,12 +112,13 @@ def _setting(
     least: float | None = None,
     most: float | None = None,
     choices: tuple[str, ...] | None = None,
+    secret: bool = False,
 ) -> Any:
     metadata = {
         "read": read, "unit": unit, "help": help_, "least": least, "most": most,
-        "choices": choices,
+        "choices": choices, "secret": secret,
     }  # fmt: skip
-    return field(default=default, metadata=metadata)
+    return field(default=default, metadata=metadata, repr=not secret)
 
 
 def _check(item: "Field[Any]", value: Any, source: str) -> None:
@@ -149,7 +189,27 @@ class Settings:
     journal: str = _setting(
         "", str, "file", "file from which jobs are taken up again after a restart; empty for none"
     )
+    unix_socket: str = _setting(
+        "", str, "path", "Unix socket to listen on, instead of an address and a port"
+    )
+    allow_host: tuple[str, ...] = _setting(
+        Names(), _hosts, "hosts", "hosts that are answered for, besides this machine; * is any"
+    )
+    allow_origin: tuple[str, ...] = _setting(
+        Names(), _origins, "origins", "sites whose web pages may use the service; * is any"
+    )
+    token: str = _setting(
+        "", _token, "token",
+        "bearer token that requests need; others can see the flag, but not the variable",
+        secret=True,
+    )  # fmt: skip
+    trust_forwarded: bool = _setting(
+        False, _switch, "", "believe X-Forwarded-For, -Host and -Prefix, as a proxy sets them"
+    )
     access_log: bool = _setting(False, _switch, "", "log every request")
+    log_format: str = _setting(
+        "text", str, "name", "how log lines are written", choices=("text", "json")
+    )
 
     def __post_init__(self) -> None:
         for item in fields(self):
@@ -180,6 +240,7 @@ class Settings:
                 values[item.name] = item.metadata["read"](text)
             except (ValueError, OverflowError):
                 wanted = item.metadata["unit"] or "yes or no"
-                raise InvalidSetting(source, f"{text!r} cannot be read as {wanted}") from None
+                shown = "what it is set to" if item.metadata["secret"] else repr(text)
+                raise InvalidSetting(source, f"{shown} cannot be read as {wanted}") from None
             _check(item, values[item.name], source)
         return cls(**values)

@@ -12,11 +12,13 @@ is free, so that a cancel takes effect within a call's time.
 
 import asyncio
 import logging
+import time
 from collections import deque
 from collections.abc import Callable
 from typing import Any, Final
 
 from primesvc.compute.arena import Arena, Slot
+from primesvc.compute.histogram import Histogram
 from primesvc.compute.pool import Runner
 from primesvc.compute.worker import Payload
 from primesvc.errors import ServiceClosed
@@ -73,13 +75,14 @@ class Delivery:
 class Call:
     """A call that waits or runs; `done` is its outcome. `cancel` if nobody wants it any more."""
 
-    __slots__ = ("args", "cost_s", "done", "function", "started")
+    __slots__ = ("args", "cost_s", "done", "function", "queued_s", "started")
 
     def __init__(self, function: Callable[..., Any], args: tuple[Any, ...], cost_s: float) -> None:
         self.function = function
         self.args = args
         self.cost_s = cost_s
         self.started = False
+        self.queued_s = time.perf_counter()
         self.done: asyncio.Future[Delivery] = asyncio.get_running_loop().create_future()
 
     def fail(self, error: Exception) -> None:
@@ -146,6 +149,10 @@ class Dispatcher:
         self._closed = False
         self.calls = 0
         """How many calls were handed to workers so far."""
+        self.waits = Histogram()
+        """How long they had waited for a worker."""
+        self.durations = Histogram()
+        """How long calls took: those of workers with the way there and back, and those run here."""
 
     def flow(self, name: str) -> Flow:
         """A share of the workers for a new client."""
@@ -175,6 +182,7 @@ class Dispatcher:
             call.fail(error)
         else:
             call.done.set_result(Delivery(answer, None))
+        self.durations.observe(time.perf_counter() - call.queued_s)
 
     def _start_next(self) -> None:
         while len(self._running) <= self._parallel:
@@ -189,6 +197,7 @@ class Dispatcher:
             flow.virtual_s += max(call.cost_s, LEAST_COST_S)
             call.started = True
             self.calls += 1
+            self.waits.observe(time.perf_counter() - call.queued_s)
             self._long += not express
             task = asyncio.create_task(self._run(call))
             self._running.add(task)
@@ -220,6 +229,7 @@ class Dispatcher:
     async def _run(self, call: Call) -> None:
         # Never cancelled while the service runs: the slot is the worker's until it answers.
         slot = self._arena.lease() if self._arena else None
+        began_s = time.perf_counter()
         try:
             answer = await self._runner.run(
                 call.function,
@@ -232,6 +242,8 @@ class Dispatcher:
                 slot.release()
             call.fail(error)
             return
+        finally:
+            self.durations.observe(time.perf_counter() - began_s)
         delivery = Delivery(answer, slot)
         if call.done.done():
             delivery.release()

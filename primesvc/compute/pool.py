@@ -14,7 +14,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable
-from concurrent.futures import BrokenExecutor, Executor, ProcessPoolExecutor
+from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor
 from functools import partial
 from multiprocessing.context import BaseContext
 from typing import Any, Final, Protocol, TypeVar
@@ -97,6 +97,22 @@ def _kill(executor: ProcessPoolExecutor) -> None:
     for process in _processes(executor):
         with contextlib.suppress(ValueError):  # closed already
             process.kill()
+
+
+def _launch(executor: ProcessPoolExecutor) -> "Future[None]":
+    """Have the executor start its workers; the call that made it do so.
+
+    For a thread of its own: with the fork server it takes a quarter of a second.
+    """
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        return executor.submit(_do_nothing)
+    # What this thread blocks is blocked in what it starts: a Ctrl-C would end the fork
+    # server and the workers, with a traceback each, before they come to ignoring it.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        return executor.submit(_do_nothing)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _do_nothing() -> None:
@@ -184,12 +200,12 @@ class ProcessPool:
         executor._safe_to_dynamically_spawn_children = False  # type: ignore[attr-defined]  # noqa: SLF001
         self._started.add(executor)
         try:
-            # In a thread: with the fork server it takes a quarter of a second. The answer
-            # is awaited so that no deadline counts the start of the workers.
             loop = asyncio.get_running_loop()
-            answer = await loop.run_in_executor(None, executor.submit, _do_nothing)
+            call = asyncio.wrap_future(await loop.run_in_executor(None, _launch, executor))
+            call.add_done_callback(_mark_seen)
+            # Awaited so that no deadline counts the start; shielded as in `_submit`.
             with contextlib.suppress(BrokenExecutor):  # the next call meets it too
-                await asyncio.wrap_future(answer)
+                await asyncio.shield(call)
         except BaseException as error:
             self._retire(executor)
             if isinstance(error, RuntimeError):  # it was stopped meanwhile

@@ -2,11 +2,12 @@
 
 import asyncio
 import logging
+from collections import Counter
 from functools import partial
 
 from primesvc.compute.dispatcher import Dispatcher
 from primesvc.errors import PrimesvcError, ServiceClosed, ServiceFull
-from primesvc.jobs.job import Job, Kind
+from primesvc.jobs.job import Job, Kind, State
 from primesvc.jobs.journal import Journal
 from primesvc.jobs.planner import make_plan
 from primesvc.jobs.restorer import restore
@@ -39,19 +40,24 @@ class JobManager:
         ahead: int,
     ) -> None:
         self.table = table
+        self.ended: Counter[State] = Counter()
+        """How many jobs ended in each state, also those that were forgotten since."""
         self._store = store
         self._dispatcher = dispatcher
         self._engine = engine
         self._cache_bytes = cache_bytes
         self._ahead = ahead
         self._running: dict[str, asyncio.Task[None]] = {}
+        # Also those of cancelled jobs whose range was submitted again before they ended.
+        self._tasks: set[asyncio.Task[None]] = set()
         self._journal: Journal | None = None
         self._closed = False
 
     async def submit(self, range_: Range, kind: Kind) -> Job:
         """The job for a range: the one there is, or a new one that starts at once.
 
-        Raises `ServiceFull` and `ServiceClosed`.
+        Raises `RangeNotAllowed` for more pieces than the table has room for,
+        `ServiceFull` and `ServiceClosed`.
         """
         job = self.table.find(range_, kind)
         if job is not None:
@@ -65,6 +71,7 @@ class JobManager:
             return job
         if self._closed:
             raise ServiceClosed
+        self.table.check_size(plan)
         job = Job(range_, plan, kind)
         self.table.add(job)
         self._note(job)
@@ -74,6 +81,7 @@ class JobManager:
     def _start(self, job: Job) -> None:
         task = asyncio.create_task(self._run(job), name=f"job {job.kind} {job.range}")
         self._running[job.id] = task
+        self._tasks.add(task)
         task.add_done_callback(partial(self._ended, job))
 
     async def _run(self, job: Job) -> None:
@@ -91,8 +99,10 @@ class JobManager:
 
     def _ended(self, job: Job, task: asyncio.Task[None]) -> None:
         job.cancel()  # nothing if it is finished: only a cancelled task left it unfinished
+        self._tasks.discard(task)
         if self._running.get(job.id) is task:
             del self._running[job.id]
+        self.ended[job.state] += 1
         self.table.finished(job)
         self._note(job)
 
@@ -106,7 +116,9 @@ class JobManager:
         if task is not None and not job.state.final:
             job.cancel()
             task.cancel()
-            # Not only when the task has ended: the service may stop before that.
+            # Not only when the task has ended: its place is free at once, and the
+            # service may stop before that.
+            self.table.finished(job)
             self._note(job)
 
     def forget(self, job: Job) -> None:
@@ -160,10 +172,10 @@ class JobManager:
         """Stop the jobs; the journal keeps those that are unfinished as they are."""
         self._closed = True
         self._journal = None
-        for task in self._running.values():
+        for task in self._tasks:
             task.cancel()
-        if self._running:
-            await asyncio.wait(list(self._running.values()))
+        if self._tasks:
+            await asyncio.wait(list(self._tasks))
 
     def __repr__(self) -> str:
         return f"<JobManager {len(self._running)} running of {len(self.table)} jobs>"

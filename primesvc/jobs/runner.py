@@ -66,13 +66,12 @@ def _ask(plan: Plan, store: SegmentStore, flow: Flow, missing: range) -> tuple[F
 
 
 async def _record_known(job: Job, store: SegmentStore, index: int) -> bool:
-    if job.plan.trims(index):
-        packed = await store.cached(job.plan.grid.piece(index))
-        if packed is None:
-            return False
-        job.record(index, packed.summary(job.plan.piece(index)))
-        return True
-    summary = store.summary(job.plan.grid, index)
+    plan = job.plan
+    summary = None if plan.trims(index) else store.summary(plan.grid, index)
+    if summary is None and (plan.keep or plan.trims(index)):
+        # A cache that outlives the service, or is shared, may know more than it does.
+        packed = await store.cached(plan.grid.piece(index))
+        summary = None if packed is None else packed.summary(plan.piece(index))
     if summary is None:
         return False
     job.record(index, summary)

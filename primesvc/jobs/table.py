@@ -6,8 +6,8 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from primesvc.errors import JobGone, ServiceFull, UnknownJob
-from primesvc.jobs.job import Job, Kind, State
+from primesvc.errors import JobGone, RangeNotAllowed, ServiceFull, UnknownJob
+from primesvc.jobs.job import Job, Kind, Plan, State, job_bytes
 from primesvc.sieve.range import Range
 
 REMEMBERED: Final = 10_000
@@ -73,6 +73,19 @@ class JobTable:
             self._forget(job)
             raise JobGone(job_id)
         return job
+
+    def check_size(self, plan: Plan) -> None:
+        """Raise `RangeNotAllowed` if a job for the plan could never be kept.
+
+        Before it is made: the pieces of the whole line would take all memory.
+        """
+        pieces = len(plan.indices)
+        if job_bytes(pieces) > self._max_bytes:
+            raise RangeNotAllowed(
+                f"the range {plan.range} has {pieces} pieces, too many to keep account of in "
+                f"{self._max_bytes} bytes; ask for parts of it, or raise max_job_bytes",
+                limit=self._max_bytes,
+            )
 
     def add(self, job: Job) -> None:
         """Keep a new job, in place of an earlier one with its range.

@@ -12,6 +12,7 @@ from primesvc.formats.catalog import FORMATS
 from primesvc.jobs.job import Job, Kind, State
 from primesvc.sieve.packed import Summary
 from primesvc.sieve.range import Range
+from primesvc.web.links import path_of
 from primesvc.web.parameters import read_numbers
 from primesvc.web.problems import problem_document
 
@@ -39,15 +40,12 @@ def job_document(request: web.Request, job: Job) -> dict[str, Any]:
 
 def links(request: web.Request, job: Job) -> dict[str, str]:
     """Where to go from a job, as paths with the prefix the application is mounted under."""
-    router = request.app.router
     names = ["job", "events"]
     if not job.state.final:
         names.append("cancel")
     if job.kind is Kind.PRIMES:
         names += ["primes", "result"]
-    return {
-        "self" if name == "job" else name: str(router[name].url_for(id=job.id)) for name in names
-    }
+    return {"self" if name == "job" else name: path_of(request, name, id=job.id) for name in names}
 
 
 def estimate_document(

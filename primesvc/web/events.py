@@ -10,7 +10,7 @@ https://html.spec.whatwg.org/multipage/server-sent-events.html
 import asyncio
 import json
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final, NamedTuple
@@ -20,8 +20,10 @@ from aiohttp import web
 from primesvc.errors import ServiceFull
 from primesvc.jobs.job import Job
 from primesvc.web.documents import job_document
+from primesvc.web.forwarded import path_prefix
 from primesvc.web.keys import find_job, service_of
 from primesvc.web.parameters import read_numbers
+from primesvc.web.streams import Stream
 
 INTERVAL_S: Final = 0.5
 """Seconds between two updates at the least."""
@@ -55,7 +57,8 @@ class EventStreams:
         self.open = 0
         self.serialised = 0
         """How many updates were serialised, for however many streams."""
-        self._events: dict[tuple[Job, bool], _Event] = {}
+        # By job, and by what its document depends on besides.
+        self._events: defaultdict[Job, dict[tuple[bool, str], _Event]] = defaultdict(dict)
         self._streams: Counter[Job] = Counter()
         self._closed = False
         self._closing: asyncio.Future[None] | None = None
@@ -74,13 +77,12 @@ class EventStreams:
             self._streams[job] -= 1
             if not self._streams[job]:
                 del self._streams[job]
-                for strings in (False, True):
-                    self._events.pop((job, strings), None)
+                self._events.pop(job, None)
 
     def event(self, request: web.Request, job: Job) -> "_Event":
         """What the streams of a job are told now: not older than `INTERVAL_S`, or the end."""
-        key = (job, read_numbers(request))
-        known = self._events.get(key)
+        events, key = self._events[job], (read_numbers(request), path_prefix(request))
+        known = events.get(key)
         now = time.monotonic()
         if known is None or (
             known.id != event_id(job) and (job.state.final or now - known.made_s >= INTERVAL_S)
@@ -89,7 +91,7 @@ class EventStreams:
             data = json.dumps(job_document(request, job))
             id_ = event_id(job)
             text = f"event: {name}\nid: {id_}\ndata: {data}\n\n"
-            known = self._events[key] = _Event(id_, text.encode(), job.state.final, now)
+            known = events[key] = _Event(id_, text.encode(), job.state.final, now)
             self.serialised += 1
         return known
 
@@ -98,7 +100,11 @@ class EventStreams:
         if self._closing is None:
             self._closing = asyncio.get_running_loop().create_future()
         if not self._closed:
-            await asyncio.wait([job.ended, self._closing], timeout=INTERVAL_S)
+            await asyncio.wait(
+                [job.ended, self._closing],
+                timeout=INTERVAL_S,
+                return_when=asyncio.FIRST_COMPLETED,
+            )
         return not self._closed
 
     def close(self) -> None:
@@ -146,7 +152,7 @@ async def get_events(request: web.Request) -> web.StreamResponse:
     if job.state.final and last == event_id(job):
         # An EventSource takes this as the end; anything else makes it come back.
         return web.Response(status=204, headers={"Cache-Control": "no-store"})
-    response = web.StreamResponse(headers=_HEADERS)
+    response = Stream(request, headers=_HEADERS)
     if request.method == "HEAD":
         return response
     streams = streams_of(request.app)

@@ -14,7 +14,7 @@ from primesvc.sieve.range import Range
 from primesvc.web.bodies import read_json_object
 from primesvc.web.documents import estimate_document, job_document, list_document
 from primesvc.web.keys import find_job, service_of
-from primesvc.web.links import add_page_links
+from primesvc.web.links import add_page_links, path_of
 from primesvc.web.parameters import (
     read_any_number,
     read_choice,
@@ -39,7 +39,7 @@ async def submit_job(request: web.Request) -> web.Response:
     202, or 200 if the job is finished, also within `Prefer: wait=N` seconds.
     """
     service = service_of(request.app)
-    values = {**request.query, **await read_json_object(request)}
+    values = await _read_submission(request)
     kind = Kind(read_choice("kind", values.get("kind", "primes"), [k.value for k in Kind]))
     start, end = (read_any_number(name, values.get(name)) for name in ("start", "end"))
     if end < start:
@@ -61,6 +61,14 @@ async def submit_job(request: web.Request) -> web.Response:
     return _answer(request, job, status=status, headers=headers)
 
 
+async def _read_submission(request: web.Request) -> dict[str, Any]:
+    body = await read_json_object(request)
+    for name in ("start", "end", "kind", "dry_run"):
+        if name in body and name in request.query:
+            raise InvalidParameter(name, "it is given twice, in the query and in the body")
+    return {**request.query, **body}
+
+
 async def get_job(request: web.Request) -> web.Response:
     """GET /jobs/{id}: the job document; with `wait=N` when it is finished, or after N seconds."""
     job = find_job(request)
@@ -72,6 +80,7 @@ async def get_job(request: web.Request) -> web.Response:
 async def list_jobs(request: web.Request) -> web.Response:
     """GET /jobs: the jobs there are, the newest first, by state, a page at a time."""
     service = service_of(request.app)
+    read_numbers(request)  # wrong, it is an error also where there are no jobs
     states = set(State)
     if (text := request.query.get("state")) is not None:
         names = [state.value for state in State]
@@ -134,7 +143,7 @@ def _json(
 
 
 def _url_of(request: web.Request, job: Job) -> str:
-    return str(request.app.router["job"].url_for(id=job.id))
+    return path_of(request, "job", id=job.id)
 
 
 def _read_prefer(request: web.Request) -> tuple[float | None, bool]:

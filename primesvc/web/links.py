@@ -1,7 +1,14 @@
-"""Links from one page of something to its neighbours (RFC 8288)."""
+"""Links to other paths of the application, and from one page to its neighbours (RFC 8288)."""
 
 from aiohttp import web
 from multidict import CIMultiDict
+
+from primesvc.web.forwarded import path_prefix
+
+
+def path_of(request: web.Request, name: str, **parts: str) -> str:
+    """The path of a route as the client has to ask for it, with every prefix that is known of."""
+    return path_prefix(request) + str(request.app.router[name].url_for(**parts))
 
 
 def add_page_links(

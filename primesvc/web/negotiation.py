@@ -12,6 +12,8 @@ from primesvc.errors import NotAcceptable
 from primesvc.formats.base import Format
 from primesvc.formats.catalog import AS_STRINGS, FORMATS
 from primesvc.formats.coding import CODINGS
+from primesvc.web.forwarded import client_address
+from primesvc.web.keys import service_of
 from primesvc.web.parameters import read_numbers
 
 _BARE_FRACTION: Final = re.compile(r"(?<=q=)(?=\.)")
@@ -65,8 +67,9 @@ def choose_coding(request: web.Request) -> str | None:
 
 
 def _is_local(request: web.Request) -> bool:
-    peer = request.transport.get_extra_info("peername") if request.transport else None
+    trust_forwarded = service_of(request.app).settings.trust_forwarded
     try:
-        return not peer or ipaddress.ip_address(peer[0]).is_loopback
-    except (TypeError, ValueError):
+        client = client_address(request, trust_forwarded=trust_forwarded)
+        return ipaddress.ip_address(client).is_loopback
+    except ValueError:
         return True  # a Unix socket

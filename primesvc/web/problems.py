@@ -1,20 +1,20 @@
 """Every error as problem details (RFC 9457), made in one place."""
 
 import json
-import logging
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Final, cast
 
 from aiohttp import web
 from multidict import CIMultiDict
 
-from primesvc.errors import PrimesvcError, RangeNotSatisfiable, RequestTimedOut
-
-log = logging.getLogger(__name__)
-
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+from primesvc.errors import (
+    PrimesvcError,
+    RangeNotSatisfiable,
+    RequestTimedOut,
+    Unauthorized,
+)
 
 MEDIA_TYPE: Final = "application/problem+json"
 
@@ -52,14 +52,16 @@ def _answer(document: dict[str, object], headers: "CIMultiDict[str]") -> web.Res
     return web.Response(status=cast("int", document["status"]), body=body, headers=headers)
 
 
-def from_error(error: PrimesvcError) -> web.Response:
-    """The response for an error that primesvc raised on purpose."""
+def from_error(error: PrimesvcError, more: Mapping[str, object] | None = None) -> web.Response:
+    """The response for an error that primesvc raised on purpose; `more` goes into its document."""
     headers: CIMultiDict[str] = CIMultiDict()
     if error.retry_after_s is not None:
         headers["Retry-After"] = str(math.ceil(error.retry_after_s))
     if isinstance(error, RangeNotSatisfiable):
         headers["Content-Range"] = f"bytes */{error.length}"
-    answer = _answer(problem_document(error), headers)
+    if isinstance(error, Unauthorized):
+        headers["WWW-Authenticate"] = error.challenge
+    answer = _answer(problem_document(error) | dict(more or {}), headers)
     if isinstance(error, RequestTimedOut):
         answer.force_close()  # the rest of the request may still come
     return answer
@@ -79,19 +81,3 @@ _SAYS: Final = {
     404: "there is nothing at this path",
     405: "this path does not take this method; the Allow header says which it takes",
 }
-
-
-@web.middleware
-async def problems_middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Turn every error of a handler into problem details; a bug becomes a 500 that is mute."""
-    try:
-        return await handler(request)
-    except PrimesvcError as error:
-        return from_error(error)
-    except web.HTTPException as error:
-        if error.status < 400:
-            raise
-        return from_http(error)
-    except Exception:
-        log.exception("%s %s failed", request.method, request.path)
-        return from_error(PrimesvcError("the service made a mistake; its log says which"))

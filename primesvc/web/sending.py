@@ -19,7 +19,9 @@ from primesvc.errors import PrimesvcError
 from primesvc.formats.coding import Assembly
 from primesvc.results.layout import Layout
 from primesvc.service import PrimeService
+from primesvc.web.meter import meter_of
 from primesvc.web.ranges import ByteRange, Multipart
+from primesvc.web.streams import Stream
 
 log = logging.getLogger(__name__)
 
@@ -97,14 +99,15 @@ class Sending:
         length: int | None,
         send: Callable[[], Awaitable[None]],
     ) -> web.StreamResponse:
-        response = self._response = web.StreamResponse(status=status, headers=headers)
+        response = self._response = Stream(self._request, status=status, headers=headers)
         response.content_length = length
         if length is None and self._request.version < HttpVersion11:
             response.force_close()  # without chunks, only the connection's end is that of the body
         try:
             await response.prepare(self._request)
             if self._request.method != "HEAD":
-                await send()
+                with meter_of(self._request.app).download():
+                    await send()
         except ConnectionError:
             log.debug("a client left %s", self._request.path)
             self._cut()  # it may also have been an executor that lost its workers

@@ -1,0 +1,189 @@
+"""Who may ask for what: hosts, origins, the token. Closed unless the settings open it.
+
+- A request for a foreign `Host` is refused. Any page can give its own name the
+  address of this machine (DNS rebinding), and is then let through by the
+  browser; but the name that it had to use stands in `Host`.
+- A POST or DELETE that a page of another site sent is refused: browsers let
+  pages send some without asking. They say so in `Sec-Fetch-Site`, older ones
+  let tell from `Origin`; whoever sends neither is no browser.
+- Pages of the sites that `allow_origin` lists may do what our own may (CORS);
+  others cannot even read.
+- With a token, nothing but the health endpoints answers without it.
+
+All that can be is worked out once, when the application is made.
+"""
+
+import hmac
+import ipaddress
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final
+from urllib.parse import urlsplit
+
+from aiohttp import hdrs, web
+from multidict import CIMultiDictProxy, istr
+
+from primesvc.errors import HostNotAllowed, OriginNotAllowed, Unauthorized
+from primesvc.settings import Settings
+from primesvc.web.forwarded import forwarded_host
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+Headers = list[tuple[str, str]]
+
+SEC_FETCH_SITE: Final = istr("Sec-Fetch-Site")
+"""How near the page that sent a request is: `same-origin`, `same-site`, `cross-site`, `none`.
+
+https://www.w3.org/TR/fetch-metadata/#sec-fetch-site-header
+"""
+
+SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+"""Methods that change nothing: their answers are what has to be kept from other sites."""
+
+KNOWN_HOSTS: Final = 64
+"""`Host` headers that are remembered as allowed, so that they are not looked at again."""
+
+_EXPOSED: Final = (
+    "Accept-Ranges, Content-Disposition, Content-Encoding, Content-Range, ETag, Link, Location, "
+    "Preference-Applied, Retry-After, X-Request-ID"
+)
+"""What pages of allowed sites may read of our headers, besides those that all may."""
+
+_ACCEPTED: Final = (
+    "Authorization, Cache-Control, Content-Type, If-Match, If-None-Match, If-Range, Last-Event-ID, "
+    "Prefer, Range, X-Request-ID"
+)
+"""What pages of allowed sites may send, besides what all may."""
+
+_MAX_AGE_S: Final = 600
+"""Seconds for which a browser need not ask again what is allowed."""
+
+
+class Access:
+    """What one application lets through.
+
+    `listens_on` are the addresses it is itself served on: with it cross-site
+    requests are refused, and if they all are of the loopback foreign hosts.
+    None in somebody else's application, who sees to that; then only what the
+    settings name is checked.
+    """
+
+    def __init__(self, settings: Settings, listens_on: Sequence[str] | None) -> None:
+        self._only_here = bool(listens_on) and all(map(_is_loopback, listens_on or ()))
+        self._hosts = {"localhost", settings.host.lower(), *map(str.lower, settings.allow_host)}
+        self._origins = frozenset(map(str.lower, settings.allow_origin))
+        self._any_origin = "*" in self._origins
+        self._token = settings.token.encode()
+        self._trusts = settings.trust_forwarded
+        self.checks_host = "*" not in self._hosts and (self._only_here or bool(settings.allow_host))
+        self.checks_origin = listens_on is not None or bool(settings.allow_origin)
+        self.checks_token = bool(settings.token)
+        self.shares = bool(settings.allow_origin)
+        """Whether pages of other sites may use the service."""
+        self.known_hosts: set[str | None] = {None}
+        """`Host` headers that need no second look. A request without one is no browser's."""
+
+    def check_host(self, headers: "CIMultiDictProxy[str]") -> None:
+        """Return if the request is for a host that is served here. Raises `HostNotAllowed`."""
+        host = self._host(headers)
+        if host is None:
+            return
+        name = _name(host)
+        if name not in self._hosts and not name.endswith(".localhost"):
+            try:
+                address = ipaddress.ip_address(name)
+            except ValueError:
+                raise HostNotAllowed(host) from None
+            # Rebinding needs a name: an address can only be somebody else's on the loopback.
+            if self._only_here and not address.is_loopback and str(address) not in self._hosts:
+                raise HostNotAllowed(host)
+        if len(self.known_hosts) < KNOWN_HOSTS and not self._trusts:
+            self.known_hosts.add(host)
+
+    def _host(self, headers: "CIMultiDictProxy[str]") -> str | None:
+        """The host that the client asked for; behind a proxy that says so, of the proxy."""
+        return (self._trusts and forwarded_host(headers)) or headers.get(hdrs.HOST)
+
+    def check_origin(self, headers: "CIMultiDictProxy[str]") -> None:
+        """Return if no page of another site sent this, or one that may. Raises `OriginNotAllowed`.
+
+        The rules of Go's `http.CrossOriginProtection`, which needs no tokens in pages.
+        """
+        origin, site = headers.get(hdrs.ORIGIN), headers.get(SEC_FETCH_SITE)
+        if origin is not None and self._listed(origin):
+            return
+        if site is None:
+            host = self._host(headers) or ""
+            same = origin is None or _authority(origin) == host.lower()
+        else:
+            same = site in ("same-origin", "none")
+        if not same:
+            raise OriginNotAllowed(origin or "another site")
+
+    def _listed(self, origin: str) -> bool:
+        return self._any_origin or origin.lower() in self._origins
+
+    def check_token(self, headers: "CIMultiDictProxy[str]") -> None:
+        """Return if the request has the token. Raises `Unauthorized`. In constant time."""
+        scheme, _, given = headers.get(hdrs.AUTHORIZATION, "").partition(" ")
+        if scheme.lower() != "bearer":
+            raise Unauthorized(wrong=False)
+        if not hmac.compare_digest(given.strip().encode("utf-8", "surrogateescape"), self._token):
+            raise Unauthorized(wrong=True)
+
+    def sharing_headers(self, headers: "CIMultiDictProxy[str]") -> Headers:
+        """What lets the page that sent a request read the answer, if it may.
+
+        https://fetch.spec.whatwg.org/#http-responses
+        """
+        origin = headers.get(hdrs.ORIGIN)
+        more = [("Vary", "Origin")]
+        if origin is not None and self._listed(origin):
+            more.append(("Access-Control-Allow-Origin", origin))
+            more.append(("Access-Control-Expose-Headers", _EXPOSED))
+        return more
+
+    def is_preflight(self, request: web.Request) -> bool:
+        """Whether a browser asks what a page of another site may send."""
+        return (
+            request.method == "OPTIONS"
+            and hdrs.ORIGIN in request.headers
+            and hdrs.ACCESS_CONTROL_REQUEST_METHOD in request.headers
+        )
+
+    async def answer_preflight(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """204 with what may be sent to this path. Raises `OriginNotAllowed`, and for no path 404.
+
+        Browsers send no token with it.
+        """
+        origin = request.headers[hdrs.ORIGIN]
+        if not self._listed(origin):
+            raise OriginNotAllowed(origin)
+        try:
+            return await handler(request)
+        except web.HTTPMethodNotAllowed as error:
+            headers = {
+                "Access-Control-Allow-Methods": ", ".join(sorted(error.allowed_methods)),
+                "Access-Control-Allow-Headers": _ACCEPTED,
+                "Access-Control-Max-Age": str(_MAX_AGE_S),
+            }
+            return web.Response(status=204, headers=headers)
+
+
+def _name(host: str) -> str:
+    """The name in a `Host` header, without the port."""
+    if host.startswith("["):
+        return host[1:].partition("]")[0].lower()
+    return host.partition(":")[0].lower().removesuffix(".")
+
+
+def _authority(origin: str) -> str:
+    try:
+        return urlsplit(origin).netloc.lower()
+    except ValueError:
+        return ""
+
+
+def _is_loopback(address: str) -> bool:
+    try:
+        return ipaddress.ip_address(address.partition("%")[0]).is_loopback
+    except ValueError:
+        return False

@@ -1,6 +1,6 @@
 """What is known about primes without primesvc: published counts, and GMP's next prime."""
 
-import gmpy2  # type: ignore[import-untyped]  # it ships no stubs
+import gmpy2
 
 PI_OF_POWERS = (
     0, 4, 25, 168, 1229, 9592, 78498, 664579, 5761455, 50847534, 455052511, 4118054813,

@@ -1,4 +1,4 @@
-"""The direction of imports: downwards only, and HTTP at the top only."""
+"""The direction of imports: downwards only, and HTTP in its places only."""
 
 import ast
 import subprocess
@@ -14,21 +14,23 @@ import primesvc
 ROOT = Path(primesvc.__file__).parent
 
 LAYERS = (
-    "errors", "sieve", "settings", "formats", "compute", "store", "jobs", "results", "service",
-    "web", "app", "server", "cli", "__main__",
+    "errors", "numbers", "client", "sieve", "settings", "formats", "compute", "store", "jobs",
+    "results", "service", "web", "app", "server", "cli", "__main__",
 )  # fmt: skip
 """The parts of the package from the bottom up: each may import those before it."""
 
 ALLOWED = {
-    "aiohttp": {"web", "app", "server"},
-    "multidict": {"web"},
-    "werkzeug": {"web"},
-    "uvloop": {"server"},
     "aiocache": {"store", "service", "app"},
-    "gmpy2": {"sieve"},
+    "aiohttp": {"client", "web", "app", "server"},
     "backports": {"formats"},
     "compression": {"formats"},
-    "numpy": {"sieve", "formats", "compute", "store", "jobs", "results", "service", "web"},
+    "gmpy2": {"sieve"},
+    "multidict": {"web"},
+    "numpy": {"client", "sieve", "formats", "compute", "store", "jobs", "results", "service"},
+    "tqdm": {"cli"},
+    "uvloop": {"server"},
+    "werkzeug": {"web"},
+    "yarl": {"client"},
 }
 """Who may import which library; nobody imports another one.
 
@@ -80,6 +82,17 @@ def test_imports_point_downwards(name: str) -> None:
             assert layer(imported) <= layer(name), f"{name} imports {imported}"
 
 
+def test_the_service_does_not_use_its_client() -> None:
+    """The client stands beside the service: only the command line may use both."""
+    users = {name.split(".")[1] for name in PARTS for used in imports(name) if is_client(used)}
+    assert users <= {"client", "cli"}
+
+
+def is_client(name: str) -> bool:
+    """Whether a module belongs to the client."""
+    return name.split(".")[:2] == ["primesvc", "client"]
+
+
 def test_no_modules_import_one_another() -> None:
     """Within a part too the modules can be put in an order."""
     graph = {name: set(imports(name)) & set(PARTS) for name in PARTS}
@@ -88,29 +101,40 @@ def test_no_modules_import_one_another() -> None:
 
 @every_module
 def test_libraries_are_used_where_they_belong(name: str) -> None:
-    """Only the HTTP face knows HTTP, and each other library has its place too."""
+    """Only the HTTP face and the client know HTTP, and each other library has its place too."""
     for imported in imports(name):
         library = imported.split(".")[0]
         if library != "primesvc" and library not in sys.stdlib_module_names:
             assert name.split(".")[1] in ALLOWED.get(library, ()), f"{name} imports {library}"
 
 
+def loaded_by(*names: str) -> set[str]:
+    """What a new interpreter has loaded once it has imported these modules."""
+    script = f"import sys, {', '.join(names)}; print(*sys.modules)"
+    run = subprocess.run(
+        [sys.executable, "-c", script], check=True, capture_output=True, text=True, timeout=60
+    )
+    return set(run.stdout.split())
+
+
 def test_workers_load_nothing_they_do_not_need() -> None:
     """The worker side comes up without HTTP, the cache and the service."""
-    script = "import sys, primesvc.compute.worker; print(*sys.modules)"
-    loaded = subprocess.run(
-        [sys.executable, "-c", script], check=True, capture_output=True, text=True, timeout=60
-    ).stdout.split()
+    loaded = loaded_by("primesvc.compute.worker")
     assert "primesvc.sieve.engine" in loaded
     unwanted = {"aiohttp", "aiocache", "uvloop", "primesvc.service", "primesvc.store.segments"}
-    assert not unwanted & set(loaded)
+    assert not unwanted & loaded
 
 
 def test_the_command_line_loads_http_only_to_serve() -> None:
     """Help, a wrong flag and the worker processes, which import the main module, need no HTTP."""
-    script = "import sys, primesvc.cli; print(*sys.modules)"
-    loaded = subprocess.run(
-        [sys.executable, "-c", script], check=True, capture_output=True, text=True, timeout=60
-    ).stdout.split()
+    loaded = loaded_by("primesvc.cli.program", "primesvc.cli.parser", "primesvc.cli.commands")
     assert "primesvc.settings" in loaded
-    assert not {"aiohttp", "primesvc.service"} & set(loaded)
+    assert not {"aiohttp", "primesvc.service"} & loaded
+
+
+def test_the_client_loads_nothing_of_the_service() -> None:
+    """A program that only asks a service elsewhere needs neither engines nor workers."""
+    loaded = loaded_by("primesvc.client.client")
+    assert "aiohttp" in loaded
+    ours = {name.split(".")[1] for name in loaded if name.startswith("primesvc.")}
+    assert ours <= {"client", "errors"}

@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -21,11 +22,12 @@ from primesvc import Job, PrimeService, Range, Settings, State
 from primesvc.errors import (
     JobCancelled,
     JobFailed,
+    JobGone,
     RangeNotAllowed,
     ServiceClosed,
     ServiceFull,
-    UnknownJob,
 )
+from primesvc.jobs.job import Kind
 from primesvc.sieve.engine import load_engine
 from primesvc.sieve.grid import CELLS, SEGMENTS
 from primesvc.sieve.packed import MARK_EVERY
@@ -176,10 +178,9 @@ async def test_overlapping_ranges_do_not_disturb_one_another(
 async def test_an_overlap_is_not_sieved_again(service: PrimeService) -> None:
     """The second of two ranges that overlap costs only the pieces that the first has not."""
     first, second = Range(0, 10**8), Range(5 * 10**7, 15 * 10**7)
-    async with asyncio.timeout(WAIT_S):
-        assert await service.count(first) == 5_761_455
-        assert service.store.stats.sieved == len(SEGMENTS.cover(first))
-        assert await service.count(second) == 8_444_396 - 3_001_134
+    assert (await done(await service.submit(first))).count == 5_761_455
+    assert service.store.stats.sieved == len(SEGMENTS.cover(first))
+    assert (await done(await service.submit(second))).count == 8_444_396 - 3_001_134
     both = SEGMENTS.cover(Range(first.start, second.end))
     assert service.store.stats.sieved == len(both)
 
@@ -187,10 +188,33 @@ async def test_an_overlap_is_not_sieved_again(service: PrimeService) -> None:
 async def test_an_overlap_is_not_sieved_twice_at_once(service: PrimeService) -> None:
     """Two overlapping jobs that run at the same time share the pieces under way."""
     first, second = Range(0, 10**8), Range(5 * 10**7, 15 * 10**7)
+    jobs = [await service.submit(first), await service.submit(second)]
+    assert [(await done(job)).count for job in jobs] == [5_761_455, 8_444_396 - 3_001_134]
+    assert service.store.stats.sieved == len(SEGMENTS.cover(Range(first.start, second.end)))
+
+
+async def test_overlapping_counts_share_their_pieces(service: PrimeService) -> None:
+    """Of two overlapping counts nothing but the parts at their ends is counted twice."""
+    first, second = Range(0, 10**8), Range(5 * 10**7, 15 * 10**7)
     async with asyncio.timeout(WAIT_S):
         counts = [*await asyncio.gather(service.count(first), service.count(second))]
     assert counts == [5_761_455, 8_444_396 - 3_001_134]
-    assert service.store.stats.sieved == len(SEGMENTS.cover(Range(first.start, second.end)))
+    pieces = SEGMENTS.cover(Range(first.start, second.end))
+    # The piece at the end of the first and that at the start of the second: in part and whole.
+    assert service.store.stats.sieved == len(pieces) + 2
+
+
+async def test_a_count_and_the_primes_of_a_range_are_two_jobs(service: PrimeService) -> None:
+    """Counting a range makes no job whose primes could be read, and the ids differ."""
+    range_ = Range(100, 10**7)
+    count = await done(await service.submit(range_, Kind.COUNT))
+    assert service.find(range_) is None
+    primes = await done(await service.submit(range_))
+    assert primes is not count
+    assert primes.id != count.id
+    assert service.job(count.id) is count
+    assert primes.count == count.count == 664_579 - 25
+    np.testing.assert_array_equal(await primes_of(service, 100, 10**7), oracle(100, 10**7))
 
 
 async def test_a_count_is_not_sieved_again(small: PrimeService) -> None:
@@ -216,6 +240,18 @@ async def test_two_hundred_identical_requests_do_the_work_once(
     assert service.job(jobs[0].id) is service.find(range_) is jobs[0]
     assert service.store.stats.sieved == len(jobs[0].plan.indices)
     assert jobs[0].count == len(oracle(range_.start, range_.end))
+
+
+async def test_identical_requests_that_wait_for_the_cache_are_one_job() -> None:
+    """Requests that come while another one looks into a slow cache get its job all the same."""
+    cache = SimpleMemoryCache(namespace="slow:")  # each of its commands takes turns of the loop
+    async with PrimeService(Settings(workers=1), cache=cache) as service:
+        jobs = await asyncio.gather(*(service.submit(Range(0, 1000)) for _ in range(20)))
+        assert {id(job) for job in jobs} == {id(jobs[0])}
+        assert (await done(jobs[0])).count == 168
+        assert service.store.stats.sieved == 1
+    await cache.clear()
+    await cache.close()
 
 
 async def test_evicted_primes_are_sieved_again(small: PrimeService) -> None:
@@ -292,6 +328,23 @@ async def test_a_cancelled_job_frees_the_workers(service: PrimeService) -> None:
     assert job.state is State.CANCELLED
 
 
+async def test_a_cancel_drops_what_no_worker_has_begun() -> None:
+    """Of the chunks that a cancelled job had asked for only those that are worked on remain."""
+    gate = threading.Event()
+    with ThreadPoolExecutor(1) as executor:
+        executor.submit(gate.wait, WAIT_S)
+        async with PrimeService(Settings(workers=1), executor=executor) as service:
+            start = SEGMENTS.piece(SEGMENTS.index(10**15)).start
+            job = await service.submit(Range(start, start + 10**12))
+            # Each piece is a chunk: the worker has one, the others wait.
+            await eventually(lambda: under_way(service) > 1)
+            service.cancel(job)
+            await eventually(lambda: under_way(service) == 1)
+            gate.set()
+            await eventually(lambda: under_way(service) == 0)
+            assert service.store.stats.sieved == service.dispatcher.calls == 1
+
+
 async def test_a_cancel_does_not_touch_who_shares_the_pieces(small: PrimeService) -> None:
     """A job that waits for pieces which a cancelled one had asked for still gets them."""
     long = await small.submit(LONG)
@@ -353,6 +406,14 @@ async def test_a_range_over_the_limit_is_refused() -> None:
         assert service.find(Range(0, 1000)) is None
 
 
+async def test_the_whole_line_takes_no_memory_to_refuse() -> None:
+    """Without a limit to the span a range still has to fit the memory for jobs."""
+    async with PrimeService(Settings(workers=1, max_span=2**64)) as service:
+        with pytest.raises(RangeNotAllowed, match="max_job_bytes"):
+            await service.submit(Range(0, MAX_NUMBER))
+        assert len(service.jobs) == 0
+
+
 async def test_unfinished_jobs_are_bounded() -> None:
     """When as many jobs run as may be known the next is refused, until one of them ends."""
     async with PrimeService(Settings(workers=1, max_jobs=1)) as service:
@@ -361,10 +422,10 @@ async def test_unfinished_jobs_are_bounded() -> None:
             await service.submit(Range(0, 10))
         assert await service.submit(LONG) is long
         service.cancel(long)
-        await eventually(lambda: not service._running)  # it takes a moment to end
+        await eventually(lambda: service.jobs.unfinished == 0)  # it takes a moment to end
         async with asyncio.timeout(WAIT_S):
             assert await service.count(Range(0, 10)) == 4
-        with pytest.raises(UnknownJob):
+        with pytest.raises(JobGone):
             service.job(long.id)
 
 
@@ -476,6 +537,34 @@ async def test_a_failed_job_says_why_and_can_be_tried_again() -> None:
             again = await done(await service.submit(Range(0, 1000)))
             assert again is not job
             assert (again.id, again.count) == (job.id, 168)
+
+
+async def test_a_forgotten_job_is_stopped_and_gone(service: PrimeService) -> None:
+    """To forget a job that runs stops it; its id is gone until the range is submitted again."""
+    job = await service.submit(LONG)
+    waiting = asyncio.create_task(job.wait())
+    await eventually(lambda: job.progress > 0)
+    service.forget(job)
+    with pytest.raises(JobGone):
+        service.job(job.id)
+    with pytest.raises(JobCancelled):
+        await asyncio.wait_for(waiting, WAIT_S)
+    await eventually(lambda: under_way(service) == 0)
+    assert len(service.jobs) == 0
+    again = await service.submit(LONG)
+    assert again is not job
+    assert service.job(job.id) is again
+    service.cancel(again)
+
+
+async def test_an_estimate_starts_nothing(service: PrimeService) -> None:
+    """What a job would find and how long it would take is said without one, within the limits."""
+    summary, seconds = service.estimate(Range(0, 10**12))
+    assert summary.count == pytest.approx(37_607_912_018, rel=1e-4)
+    assert 0 < service.estimate(Range(0, 10**12), Kind.COUNT)[1] <= seconds
+    assert len(service.jobs) == service.dispatcher.calls == 0
+    with pytest.raises(RangeNotAllowed):
+        service.estimate(Range(0, MAX_NUMBER))
 
 
 async def test_the_portable_engine_serves_too() -> None:

@@ -73,9 +73,8 @@ def rq_service() -> Iterator[Server]:
     """The Flask + RQ + Redis service with one worker, as `rq worker` starts it."""
     with ExitStack() as stack:
         redis_port = stack.enter_context(_redis())
-        rq = str(Path(sys.executable).with_name("rq"))
-        url = f"redis://127.0.0.1:{redis_port}"
-        stack.enter_context(_running([rq, "worker", "--quiet", "--path", str(ROOT), "--url", url]))
+        worker = [sys.executable, "-m", "rq.cli", "worker", "--quiet"]
+        stack.enter_context(_running([*worker, "--url", f"redis://127.0.0.1:{redis_port}"]))
         command = [sys.executable, "-m", "tests.benchmarks.peers.rq_service", str(redis_port)]
         yield _ready(stack.enter_context(_running(command)))
 

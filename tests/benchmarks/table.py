@@ -29,7 +29,8 @@ class Entry:
         target = f"{'at most' if row.at_most else 'at least'} {row.target:g}{row.unit}"
         against = row.peer or "-"
         if outcome is None:
-            return [row.name, row.work, "-", against, self.problem, "-", target, "-"]
+            problem = " ".join(self.problem.split()).replace("|", "\\|")  # one cell of one line
+            return [row.name, row.work, "-", against, problem, "-", target, "-"]
         return [
             row.name,
             row.work,

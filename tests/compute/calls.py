@@ -36,6 +36,11 @@ def fail(what: str) -> None:
     raise EngineFailed(what)
 
 
+def time_out(what: str) -> None:
+    """Raise a TimeoutError."""
+    raise TimeoutError(what)
+
+
 def unpicklable() -> object:
     """Return what no pipe takes."""
     return lambda: None

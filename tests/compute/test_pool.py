@@ -119,17 +119,6 @@ async def test_warming_up_starts_all_processes(pool: ProcessPool) -> None:
     assert await pool.run(os.getpid) in pids
 
 
-async def test_the_event_loop_goes_on_while_workers_start(pool: ProcessPool) -> None:
-    """Starting processes takes a while and is not done on the event loop."""
-    warming = asyncio.create_task(pool.warm_up())
-    turns = 0
-    async with asyncio.timeout(WAIT_S):
-        while not warming.done():
-            await asyncio.sleep(0)
-            turns += 1
-    assert turns > 50
-
-
 async def test_an_error_in_a_call_is_the_calls_own(pool: ProcessPool) -> None:
     """What a call raises reaches its caller as it is, and costs no worker."""
     await pool.warm_up()
@@ -250,7 +239,28 @@ async def test_a_cancelled_call_and_a_death_leave_nobody_waiting(
         assert await asyncio.gather(*queued) == [str(n) for n in range(10)]
         await asyncio.gather(*running)
     gc.collect()  # asyncio tells of an error that nobody saw when its future is collected
-    assert caplog.messages == []
+    assert [record.message for record in caplog.records if record.name == "asyncio"] == []
+
+
+async def test_a_call_that_hangs_fails_alone(pool: ProcessPool, gate: Gate) -> None:
+    """A call beyond its deadline counts as a death, again and again; those beside it succeed."""
+    hung = asyncio.create_task(pool.run(calls.hold, *gate.args, deadline_s=0.2))
+    await gate.holds(1)
+    async with asyncio.timeout(WAIT_S):
+        numbers = await asyncio.gather(*(pool.run(str, n) for n in range(10)))
+        with pytest.raises(WorkerDied):
+            await hung
+    assert numbers == [str(n) for n in range(10)]
+    assert await pool.run(str, 11) == "11"
+    await gone(gate.pids)
+
+
+async def test_a_call_within_its_deadline_is_left_alone(pool: ProcessPool) -> None:
+    """A deadline that is not reached changes nothing, and a TimeoutError of the call is its own."""
+    assert await pool.run(str, 7, deadline_s=WAIT_S) == "7"
+    with pytest.raises(TimeoutError, match="of its own"):
+        await pool.run(calls.time_out, "of its own", deadline_s=WAIT_S)
+    assert pool.deaths == 0
 
 
 async def test_workers_leave_sigint_to_the_server(pool: ProcessPool, gate: Gate) -> None:

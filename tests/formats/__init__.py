@@ -1,0 +1,1 @@
+"""Formats: exact text and bytes, lengths known before, codings made in parts."""

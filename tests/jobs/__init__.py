@@ -1,0 +1,1 @@
+"""Jobs: how they run, end, are planned, found and forgotten."""

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from primesvc.errors import JobCancelled, JobGone, ServiceFull, UnknownJob
-from primesvc.jobs.job import Job, Kind, Plan, job_id
+from primesvc.errors import JobCancelled, JobGone, RangeNotAllowed, ServiceFull, UnknownJob
+from primesvc.jobs.job import Job, Kind, Plan, job_bytes, job_id
 from primesvc.jobs.table import REMEMBERED, JobTable
 from primesvc.sieve.grid import CELLS
 from primesvc.sieve.range import Range
@@ -163,6 +163,20 @@ async def test_a_job_that_cannot_fit_drives_out_nobody() -> None:
     with pytest.raises(ServiceFull):
         add(table, 3, pieces=3 * size)
     assert known(table) == [1, 2]
+
+
+def test_a_range_of_too_many_pieces_is_not_allowed() -> None:
+    """What could never be kept is refused before it is made, and not for a moment only."""
+    table = new_table(max_bytes=job_bytes(100))
+
+    def plan(pieces: int) -> Plan:
+        range_ = Range(0, pieces * 65_536 - 1)
+        return Plan(range_, CELLS, CELLS.cover(range_), keep=True)
+
+    table.check_size(plan(100))
+    with pytest.raises(RangeNotAllowed, match="101 pieces") as caught:
+        table.check_size(plan(101))
+    assert caught.value.limit == job_bytes(100)
 
 
 async def test_kinds_do_not_mix() -> None:

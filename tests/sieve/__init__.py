@@ -1,0 +1,1 @@
+"""The number line: ranges, grids, engines, the packed form, and what all of it costs."""

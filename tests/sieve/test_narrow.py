@@ -3,7 +3,7 @@
 import tracemalloc
 from itertools import pairwise
 
-import gmpy2  # type: ignore[import-untyped]  # it ships no stubs
+import gmpy2
 import numpy as np
 import pytest
 from hypothesis import given, settings

@@ -394,7 +394,7 @@ async def test_a_cache_that_fails_costs_only_time(
         range_ = Range(1000, 200_000)
         async with asyncio.timeout(WAIT_S):
             assert await service.count(range_) == 17_984 - 168
-            job = await service.submit(range_)
+            job = await (await service.submit(range_)).wait()
             arrays = [array async for array in service.primes(job)]
         np.testing.assert_array_equal(np.concatenate(arrays), primes_of(range_))
         assert service.store.stats.cache_errors > 0

@@ -46,15 +46,23 @@ class FaultyExecutor(ThreadPoolExecutor):
 
 
 class HeldExecutor(Executor):
-    """An embedder's executor that keeps every call until `run` is told to run it."""
+    """An embedder's executor that keeps every call that sieves until `run` is told to run it.
+
+    Calls that only write down what was sieved run at once.
+    """
 
     def __init__(self) -> None:
         self._held: list[tuple[Future[object], Callable[[], object]]] = []
+        self._dropping = False
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> "Future[T]":
-        """Keep the call."""
+        """Keep the call, or run it."""
         future: Future[T] = Future()
+        if self._dropping:
+            future.cancel()
         self._held.append((future, partial(fn, *args, **kwargs)))  # type: ignore[arg-type]
+        if isinstance(fn, partial) and fn.func.__name__ == "render":
+            self.run(-1)
         return future
 
     @property
@@ -67,6 +75,12 @@ class HeldExecutor(Executor):
         future, call = self._held.pop(at)
         if future.set_running_or_notify_cancel():
             future.set_result(call())
+
+    def drop(self) -> None:
+        """Run no call any more, so that nobody waits for one."""
+        self._dropping = True
+        for future, _ in self._held:
+            future.cancel()
 
 
 class RawDownload:

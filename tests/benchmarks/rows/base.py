@@ -13,8 +13,8 @@ from typing import Final
 class Sizes:
     """How much work the rows do; ranges begin at 0 unless said otherwise."""
 
-    hot_pairs: int
-    """Rounds of each side, in turn."""
+    hot_rounds: int
+    """Of each side, in turn."""
     hot_round_s: float
     cold_jobs: int
     cold_peer_jobs: int
@@ -36,8 +36,8 @@ class Sizes:
 
 
 FULL: Final = Sizes(
-    hot_pairs=9,
-    hot_round_s=0.8,
+    hot_rounds=40,
+    hot_round_s=0.2,
     cold_jobs=1000,
     cold_peer_jobs=300,
     count_exponent=11,
@@ -57,7 +57,7 @@ FULL: Final = Sizes(
 """What the promises are about."""
 
 QUICK: Final = Sizes(
-    hot_pairs=2,
+    hot_rounds=3,
     hot_round_s=0.2,
     cold_jobs=50,
     cold_peer_jobs=10,

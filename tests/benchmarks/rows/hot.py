@@ -4,62 +4,47 @@ from statistics import median
 
 from tests.benchmarks.client import Client, range_path
 from tests.benchmarks.errors import BenchmarkError
-from tests.benchmarks.load import run_load
+from tests.benchmarks.load import Target, play
 from tests.benchmarks.rows.base import Outcome, Row, Sizes
 from tests.benchmarks.samples import duration, spread
 from tests.benchmarks.servers import Server, bare, primesvc
 
-_PATH = range_path(4, 11)
+_START, _END = 4, 11
 
 
-class _Side:
-    """One of the two servers, and what it did so far."""
-
-    def __init__(self, server: Server, method: str) -> None:
-        self._server = server
-        self._method = method
-        with Client(server.port) as client:
-            job = client.compute(4, 11)
-            self._path = _PATH if method == "POST" else f"/result/{job.job_id}"
-            answer = client.request(method, self._path)
-        if answer.status != 200:
-            raise BenchmarkError(f"{method} {self._path}: {answer.status}")
-        self.body = answer.body
-        self.rates: list[float] = []
-        self.cpu_s: list[float] = []
-        """Processor time a request, by round."""
-
-    def play(self, seconds: float) -> None:
-        """One round."""
-        before_s = self._server.cpu_s()
-        load = run_load(self._server.port, self._method, self._path, self.body, seconds)
-        self.rates.append(load.requests / load.seconds)
-        self.cpu_s.append((self._server.cpu_s() - before_s) / load.requests)
+def _target(server: Server, method: str) -> Target:
+    """The request to repeat, and the body with which it is answered once the job is done."""
+    with Client(server.port) as client:
+        job = client.compute(_START, _END)
+        path = range_path(_START, _END) if method == "POST" else f"/result/{job.job_id}"
+        answer = client.request(method, path)
+    if answer.status != 200:
+        raise BenchmarkError(f"{method} {path}: {answer.status}")
+    return Target(server.port, method, path, answer.body.decode())
 
 
 def _measure(method: str, sizes: Sizes) -> Outcome:
-    with primesvc() as our_server, bare() as bare_server:
-        ours, peer = _Side(our_server, method), _Side(bare_server, method)
-        if len(ours.body) != len(peer.body):
+    with primesvc() as ours, bare() as theirs:
+        servers = (ours, theirs)
+        targets = [_target(server, method) for server in servers]
+        if len({len(target.body) for target in targets}) != 1:
             raise BenchmarkError("the two sides answer with bodies of different lengths")
-        for number in range(sizes.hot_pairs):
-            # Whoever plays first is another one every time.
-            for side in (ours, peer) if number % 2 else (peer, ours):
-                side.play(sizes.hot_round_s)
-    ratios = [a / b for a, b in zip(ours.rates, peer.rates, strict=True)]
-    cpu_ratios = [b / a for a, b in zip(ours.cpu_s, peer.cpu_s, strict=True)]
+        before_s = [server.cpu_s() for server in servers]
+        played = play(targets, sizes.hot_rounds, sizes.hot_round_s)
+        spent_s = [server.cpu_s() - s for server, s in zip(servers, before_s, strict=True)]
+    rates = [[one.requests / one.seconds for one in rounds] for rounds in played]
+    ratios = [our_rate / their_rate for our_rate, their_rate in zip(*rates, strict=True)]
+    # A server that does not play does nothing: the whole is what its requests took.
+    our_s, their_s = (
+        seconds / sum(one.requests for one in rounds)
+        for seconds, rounds in zip(spent_s, played, strict=True)
+    )
+    cpu = f"{duration(our_s)}, theirs {duration(their_s)}, ratio {their_s / our_s:.3g}"
     return Outcome(
-        ours=f"{median(ours.rates):,.0f}/s",
-        peer=f"{median(peer.rates):,.0f}/s",
+        ours=f"{median(rates[0]):,.0f}/s",
+        peer=f"{median(rates[1]):,.0f}/s",
         figure=median(ratios),
-        notes=[
-            f"pair by pair {spread(ratios)}",
-            (
-                f"processor time a request {duration(median(ours.cpu_s))}, theirs "
-                f"{duration(median(peer.cpu_s))}, ratio {median(cpu_ratios):.3g}, pair by pair "
-                f"{spread(cpu_ratios)}"
-            ),
-        ],
+        notes=[f"pair by pair {spread(ratios)}", f"processor time a request {cpu}"],
     )
 
 

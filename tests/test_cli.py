@@ -1,0 +1,526 @@
+"""The program as a user has it: a process that starts, answers, drains and leaves nothing."""
+
+import contextlib
+import os
+import queue
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import fields
+from importlib.metadata import version
+from pathlib import Path
+from typing import IO
+from urllib.parse import urlsplit
+
+import psutil  # type: ignore[import-untyped]  # it has no annotations
+import pytest
+
+from primesvc import Settings
+from tests.helpers import WAIT_S
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")
+
+MODULE = [sys.executable, "-W", "error", "-m", "primesvc"]
+SCRIPT = [str(Path(sys.executable).parent / "primesvc")]
+
+SOON_S = 5.0
+"""What happens at once happens within this, also on a busy machine."""
+
+WORKERS = 2
+PROCESSES = WORKERS + 3
+"""What a server starts: its workers, the spare one, the fork server, the resource tracker."""
+
+BIG = (0, 10**11)
+"""A range that takes many seconds to count."""
+
+FILE = (0, 3 * 10**7)
+"""A range whose primes, 18 MB of text, are more than sockets hold."""
+
+READY = re.compile(r"primesvc serves on (http://\S+) \(\w+ [\w.]+, 2 workers\)")
+
+
+def environ(**variables: str) -> dict[str, str]:
+    """Our environment without settings, plus some variables."""
+    clean = {name: text for name, text in os.environ.items() if not name.startswith("PRIMESVC_")}
+    return clean | variables
+
+
+def eventually(condition: Callable[[], bool], *, within_s: float = WAIT_S) -> None:
+    """Return when the condition holds; fail if it does not within the time."""
+    deadline = time.monotonic() + within_s
+    while not condition():
+        assert time.monotonic() < deadline, f"{condition} did not become true in {within_s} s"
+        time.sleep(0.005)
+
+
+class Server:
+    """The program, running, and what it says."""
+
+    def __init__(self, *arguments: str, program: list[str] | None = None) -> None:
+        self.process = subprocess.Popen(
+            [*(program or MODULE), "--port", "0", "--workers", str(WORKERS), *arguments],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environ(),
+            start_new_session=True,
+        )
+        self.pid = self.process.pid
+        self.errors: list[str] = []
+        self._lines: queue.SimpleQueue[str] = queue.SimpleQueue()
+        assert self.process.stdout is not None
+        assert self.process.stderr is not None
+        self._readers = [
+            threading.Thread(target=self._read, args=args, daemon=True)
+            for args in (
+                (self.process.stdout, self._lines.put),
+                (self.process.stderr, self.errors.append),
+            )
+        ]
+        for reader in self._readers:
+            reader.start()
+        self.url = ""
+
+    @staticmethod
+    def _read(stream: IO[str], take: Callable[[str], object]) -> None:
+        with stream:
+            for line in stream:
+                take(line)
+
+    def says(self, pattern: str | re.Pattern[str]) -> re.Match[str]:
+        """The next line of its output, which must match."""
+        line = self._lines.get(timeout=WAIT_S)
+        match = re.search(pattern, line)
+        assert match is not None, line
+        return match
+
+    def ready(self) -> "Server":
+        """Wait until it says where it listens."""
+        self.url = self.says(READY)[1]
+        self.says(re.escape(f"try: curl -X POST '{self.url}/primes"))
+        return self
+
+    def family(self) -> "list[psutil.Process]":
+        """Itself and all processes it started, once all of them run."""
+        server = psutil.Process(self.pid)
+        eventually(lambda: len(server.children(recursive=True)) == PROCESSES)
+        return [server, *server.children(recursive=True)]
+
+    def submit(self, start: int, end: int) -> str:
+        """POST a range; give the id."""
+        query = f"start_num={start}&end_num={end}"
+        return self.fetch(f"/primes?{query}", method="POST").strip().strip('"')
+
+    def fetch(self, path: str, *, method: str = "GET") -> str:
+        """The body of an answer, once it is 200."""
+        request = urllib.request.Request(self.url + path, method=method)  # noqa: S310 - it is http
+        deadline = time.monotonic() + WAIT_S
+        while time.monotonic() < deadline:
+            with urllib.request.urlopen(request, timeout=WAIT_S) as response:  # noqa: S310
+                if response.status == 200:
+                    return str(response.read().decode())
+        raise AssertionError(f"{path} was not done in time")
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send it a signal."""
+        os.kill(self.pid, number)
+
+    def ctrl_c(self) -> None:
+        """What Ctrl-C does: SIGINT for every process of the group."""
+        os.killpg(self.pid, signal.SIGINT)
+
+    def ends(self, *, within_s: float = SOON_S) -> int:
+        """Wait until it has ended; give its exit code."""
+        code = self.process.wait(within_s)
+        for reader in self._readers:
+            reader.join(WAIT_S)
+        return code
+
+    def stop(self) -> None:
+        """Make sure that nothing of it is left after a test, however it went."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
+        self.ends(within_s=WAIT_S)
+
+
+class SlowReader:
+    """A client that begins a download and then reads when it is told to."""
+
+    def __init__(self, server: Server, start: int, end: int) -> None:
+        path = f"/result/{server.submit(start, end)}"
+        address = urlsplit(server.url)
+        deadline = time.monotonic() + WAIT_S
+        head = b""
+        while not head.startswith(b"HTTP/1.1 200"):
+            assert time.monotonic() < deadline, head
+            self._socket = socket.socket()
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2**16)
+            self._socket.settimeout(WAIT_S)
+            self._socket.connect((address.hostname, address.port))
+            self._socket.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+            head = self._socket.recv(4096)
+            if not head.startswith(b"HTTP/1.1 200"):
+                self._socket.close()
+        header, _, body = head.partition(b"\r\n\r\n")
+        length = re.search(rb"(?i)content-length: (\d+)", header)
+        assert length is not None
+        self.length = int(length[1])
+        self.received = len(body)
+
+    def read_on(self) -> None:
+        """Read until all is there or the server has closed the connection."""
+        while self.received < self.length:
+            try:
+                part = self._socket.recv(2**20)
+            except ConnectionResetError:
+                return
+            if not part:
+                return
+            self.received += len(part)
+
+    def close(self) -> None:
+        """Leave."""
+        self._socket.close()
+
+
+def alive(processes: "list[psutil.Process]") -> "list[psutil.Process]":
+    """Those of the processes that still run."""
+    running = []
+    for process in processes:
+        try:
+            if process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
+                running.append(process)
+        except psutil.NoSuchProcess:
+            continue
+    return running
+
+
+@pytest.fixture
+def read_slowly() -> Iterator[Callable[[Server], SlowReader]]:
+    """Begins downloads, and leaves in the end."""
+    with contextlib.ExitStack() as stack:
+
+        def begin(server: Server) -> SlowReader:
+            return stack.enter_context(contextlib.closing(SlowReader(server, *FILE)))
+
+        yield begin
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[..., Server]]:
+    """Starts servers, and makes sure that they are gone in the end."""
+    servers: list[Server] = []
+
+    def start_(*arguments: str, program: list[str] | None = None) -> Server:
+        servers.append(Server(*arguments, program=program))
+        return servers[-1]
+
+    yield start_
+    for server in servers:
+        server.stop()
+
+
+def run(*arguments: str, **variables: str) -> "subprocess.CompletedProcess[str]":
+    """The program run to its end."""
+    return subprocess.run(
+        [*MODULE, *arguments], capture_output=True, text=True, env=environ(**variables),
+        timeout=WAIT_S, check=False,
+    )  # fmt: skip
+
+
+# Serving
+
+
+@pytest.mark.parametrize(
+    "program", [MODULE, SCRIPT, [*SCRIPT, "serve"]], ids=["module", "script", "command"]
+)
+def test_it_says_where_it_serves_and_answers_there(
+    start: Callable[..., Server], program: list[str]
+) -> None:
+    """The first line of output is an address at which the two calls work."""
+    server = start(program=program).ready()
+    job_id = server.submit(4, 11)
+    assert server.submit(4, 11) == job_id
+    assert server.fetch(f"/result/{job_id}") == '"[5, 7, 11]"\n'
+    server.signal(signal.SIGTERM)
+    assert server.ends() == 0
+    assert server.errors == []
+
+
+def test_it_listens_on_the_loopback_only(start: Callable[..., Server]) -> None:
+    """Unless told otherwise it is reachable from the machine itself, and from nowhere else."""
+    server = start().ready()
+    listening = [
+        connection.laddr.ip
+        for connection in psutil.Process(server.pid).net_connections("inet")
+        if connection.status == psutil.CONN_LISTEN
+    ]
+    assert listening == ["127.0.0.1"]
+
+
+def test_an_ipv6_address_is_a_url(start: Callable[..., Server]) -> None:
+    """An IPv6 address stands in brackets in the line that says where it listens."""
+    try:
+        with socket.create_server(("::1", 0), family=socket.AF_INET6):
+            pass
+    except OSError:
+        pytest.skip("there is no IPv6 on this machine")
+    server = start("--host", "::1").ready()
+    assert server.url.startswith("http://[::1]:")
+    assert server.fetch("/health/live")
+
+
+def test_requests_are_logged_if_asked_for(start: Callable[..., Server]) -> None:
+    """With `--access-log` every request is a line on standard error."""
+    server = start("--access-log").ready()
+    server.fetch("/health/live")
+    server.signal(signal.SIGTERM)
+    assert server.ends() == 0
+    assert len([line for line in server.errors if "GET /health/live" in line]) == 1
+
+
+# Stopping
+
+
+def terminate(server: Server) -> None:
+    """What a service manager does."""
+    server.signal(signal.SIGTERM)
+
+
+def interrupt(server: Server) -> None:
+    """What a terminal does."""
+    server.ctrl_c()
+
+
+@pytest.mark.parametrize("ask", [terminate, interrupt])
+def test_a_signal_stops_it_and_all_it_started(
+    start: Callable[..., Server], ask: Callable[[Server], None]
+) -> None:
+    """SIGTERM and Ctrl-C end it with code 0 and no word on standard error; no process is left."""
+    server = start().ready()
+    server.fetch(f"/result/{server.submit(*FILE)}")
+    family = server.family()
+    ask(server)
+    server.says("stopping")
+    assert server.ends() == 0
+    assert server.errors == []
+    eventually(lambda: not alive(family), within_s=SOON_S)
+
+
+def at_once(_: Server) -> bool:
+    """As soon as it listens."""
+    return True
+
+
+def its_fork_server_starts(server: Server) -> bool:
+    """As soon as the fork server, which is to start the workers, is half way through NumPy."""
+    for child in psutil.Process(server.pid).children():
+        with contextlib.suppress(OSError):
+            if "_multiarray_umath" in Path(f"/proc/{child.pid}/maps").read_text():
+                return True
+    return False
+
+
+def its_workers_start(server: Server) -> bool:
+    """As soon as there is a worker besides the fork server and its helper."""
+    return len(psutil.Process(server.pid).children(recursive=True)) > 2
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="the moment is read from /proc")
+@pytest.mark.parametrize("moment", [at_once, its_fork_server_starts, its_workers_start])
+@pytest.mark.parametrize("ask", [terminate, interrupt])
+def test_a_signal_stops_it_while_it_starts(
+    start: Callable[..., Server],
+    ask: Callable[[Server], None],
+    moment: Callable[[Server], bool],
+) -> None:
+    """A signal at any moment of the start of its processes ends it as quietly as later."""
+    server = start().ready()
+    eventually(lambda: moment(server))
+    ask(server)
+    server.says("stopping")
+    assert server.ends() == 0
+    assert server.errors == []
+
+
+def test_jobs_under_way_do_not_hold_up_the_stop(start: Callable[..., Server]) -> None:
+    """A job that nobody waits for on a connection is cancelled, however long it would take."""
+    server = start("--drain-s", "60").ready()
+    server.submit(*BIG)
+    family = server.family()
+    server.signal(signal.SIGTERM)
+    assert server.ends() == 0
+    assert server.errors == []
+    eventually(lambda: not alive(family), within_s=SOON_S)
+
+
+def test_a_download_under_way_is_finished_first(
+    start: Callable[..., Server], read_slowly: Callable[[Server], SlowReader]
+) -> None:
+    """After the first signal a client still gets all of its file, and then the server ends."""
+    server = start("--drain-s", "60").ready()
+    reader = read_slowly(server)
+    server.signal(signal.SIGTERM)
+    server.says("stopping")
+    assert server.process.poll() is None
+    reader.read_on()
+    assert reader.received == reader.length
+    assert server.ends() == 0
+    assert server.errors == []
+
+
+def test_a_signal_for_the_whole_group_does_not_break_a_download(
+    start: Callable[..., Server], read_slowly: Callable[[Server], SlowReader]
+) -> None:
+    """A service manager may send SIGTERM to the workers too: they are replaced while it drains."""
+    server = start("--drain-s", "60").ready()
+    reader = read_slowly(server)
+    server.family()
+    os.killpg(server.pid, signal.SIGTERM)
+    server.says("stopping")
+    reader.read_on()
+    assert reader.received == reader.length
+    assert server.ends() == 0
+    assert [line for line in server.errors if "worker process died" not in line] == []
+
+
+@pytest.mark.parametrize("ask", [terminate, interrupt])
+def test_a_second_signal_stops_at_once(
+    start: Callable[..., Server],
+    read_slowly: Callable[[Server], SlowReader],
+    ask: Callable[[Server], None],
+) -> None:
+    """A client that takes nothing of its file is cut by the second signal, not after `drain_s`."""
+    server = start("--drain-s", "60").ready()
+    reader = read_slowly(server)
+    family = server.family()
+    ask(server)
+    server.says("stopping")
+    assert server.process.poll() is None
+    ask(server)
+    assert server.ends() == 0
+    assert server.errors == []
+    reader.read_on()
+    assert reader.received < reader.length
+    eventually(lambda: not alive(family), within_s=SOON_S)
+
+
+def test_draining_is_bounded(
+    start: Callable[..., Server], read_slowly: Callable[[Server], SlowReader]
+) -> None:
+    """A client that takes nothing of its file is cut after `drain_s`, without a second signal."""
+    server = start("--drain-s", "1").ready()
+    reader = read_slowly(server)
+    server.signal(signal.SIGTERM)
+    began = time.monotonic()
+    assert server.ends(within_s=1 + SOON_S) == 0
+    assert time.monotonic() - began > 0.9
+    assert server.errors == []
+    reader.read_on()
+    assert reader.received < reader.length
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="mappings are read from /proc")
+def test_a_killed_server_leaves_nothing_behind(start: Callable[..., Server]) -> None:
+    """When the server is killed in the middle of a job all its processes end, and no file stays."""
+    server = start().ready()
+    server.submit(*BIG)
+    family = server.family()
+    workers = [process for process in family if process.ppid() not in (os.getpid(), server.pid)]
+    assert len(workers) == WORKERS + 1
+    eventually(lambda: sum(worker.cpu_times().user for worker in workers) > 0.2)
+    maps = Path(f"/proc/{server.pid}/maps").read_text()
+    shared = {Path(name) for name in re.findall(r"/dev/shm/\S+", maps)}  # noqa: S108
+    server.process.kill()
+    assert server.ends() == -signal.SIGKILL
+    eventually(lambda: not alive(family), within_s=SOON_S)
+    assert [path for path in shared if path.exists()] == []
+
+
+# What the user can put right
+
+
+def test_a_port_in_use_is_explained(start: Callable[..., Server]) -> None:
+    """A port in use ends it with code 2 and one line: the address, and how to choose another."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = run("--port", str(port))
+    assert done.returncode == 2
+    assert done.stdout == ""
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"primesvc: cannot listen on 127.0.0.1 port {port}: ")
+    assert "in use" in line
+    assert "--port" in line
+
+
+@pytest.mark.parametrize("host", ["192.0.2.1", "a..b"])
+def test_an_address_that_is_not_ours_is_explained(host: str) -> None:
+    """An address that cannot be listened on ends it with code 2 and one line that names it."""
+    done = run("--host", host, "--port", "0")
+    assert (done.returncode, done.stdout) == (2, "")
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"primesvc: cannot listen on {host} port 0: ")
+    assert "--host" in line
+
+
+@pytest.mark.parametrize(
+    ("arguments", "variables", "named"),
+    [
+        (["--port", "http"], {}, "--port"),
+        (["--port", "65536"], {}, "--port"),
+        (["--engine", "steam"], {}, "--engine"),
+        (["--colour=red"], {}, "--colour"),
+        (["sing"], {}, "sing"),
+        ([], {"PRIMESVC_CACHE_BYTES": "lots"}, "PRIMESVC_CACHE_BYTES"),
+        ([], {"PRIMESVC_ENGINE": "steam"}, "PRIMESVC_ENGINE"),
+        ([], {"PRIMESVC_HOST": ""}, "PRIMESVC_HOST"),
+    ],
+)
+def test_a_wrong_setting_is_named(
+    arguments: list[str], variables: dict[str, str], named: str
+) -> None:
+    """A wrong flag or variable ends it with code 2, and the last line says which it is."""
+    done = run(*arguments, **variables)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert named in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
+
+
+def test_version() -> None:
+    """`--version` says the version of the distribution."""
+    done = run("--version")
+    assert (done.returncode, done.stdout, done.stderr) == (
+        0,
+        f"primesvc {version('primesvc')}\n",
+        "",
+    )
+
+
+def test_help_lists_every_setting() -> None:
+    """`--help` has every setting with its help and its default."""
+    done = run("--help", COLUMNS="1000")
+    assert (done.returncode, done.stderr) == (0, "")
+    for item in fields(Settings):
+        default = str(item.default)
+        if isinstance(item.default, bool):
+            default = "yes" if item.default else "no"
+        says = f"{item.metadata['help']} (default: {default})"
+        flag = f"  --{item.name.replace('_', '-')}"
+        assert says in done.stdout
+        at = done.stdout.index(says)
+        assert done.stdout.rindex(flag, 0, at) > at - 100, item.name
+
+
+def test_help_needs_no_http() -> None:
+    """The command line knows its flags before it has imported aiohttp: workers import it too."""
+    code = "import primesvc.cli, sys; print('aiohttp' in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=WAIT_S, check=True
+    )
+    assert done.stdout == "False\n"

@@ -97,6 +97,7 @@ class SegmentStore:
         on_sieved: Callable[[Grid, dict[int, Summary]], None] | None = None,
     ) -> None:
         self._on_sieved = on_sieved
+        self._cache_fails = False
         self._cache = cache
         self._summaries = summaries
         self._engine = engine
@@ -118,6 +119,7 @@ class SegmentStore:
         except Exception as error:  # a cache elsewhere may fail in many ways
             self._cache_failed(error)
             return None
+        self._cache_fails = False
         if data is None:
             return None
         try:
@@ -262,13 +264,15 @@ class SegmentStore:
     def _unload(self, flight: Flight, delivery: Delivery) -> None:
         """Take what was found off the delivery, and give its memory back."""
         sieved: Sieved = delivery.answer
-        self.stats.sieved += len(flight.indices)
-        flight.summaries.update(zip(flight.indices, sieved.summaries, strict=True))
-        at = 0
-        for index, length in zip(flight.indices, sieved.lengths, strict=False):
-            flight.packed[index] = Packed(bytes(delivery.view[at : at + length]))
-            at += length
-        delivery.release()
+        try:
+            self.stats.sieved += len(flight.indices)
+            flight.summaries.update(zip(flight.indices, sieved.summaries, strict=True))
+            at = 0
+            for index, length in zip(flight.indices, sieved.lengths, strict=False):
+                flight.packed[index] = Packed(bytes(delivery.view[at : at + length]))
+                at += length
+        finally:
+            delivery.release()
 
     async def _keep(self, flight: Flight) -> None:
         for index, summary in flight.summaries.items():
@@ -282,8 +286,11 @@ class SegmentStore:
                 self._cache_failed(error)
 
     def _cache_failed(self, error: Exception) -> None:
-        """The work goes on without the cache; one line a failure tells why it is slow."""
+        """The work goes on without the cache; one line a row of failures tells why it is slow."""
         self.stats.cache_errors += 1
+        if self._cache_fails:
+            return
+        self._cache_fails = True
         log.warning("the cache failed, going on without it: %s: %s", type(error).__name__, error)
 
     def _forget(self, flight: Flight) -> None:

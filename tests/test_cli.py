@@ -318,13 +318,23 @@ def at_once(_: Server) -> bool:
     return True
 
 
-def its_fork_server_starts(server: Server) -> bool:
-    """As soon as the fork server, which is to start the workers, is half way through NumPy."""
+def fork_server_imports(server: Server, module: str) -> bool:
+    """Whether the fork server, which is to start the workers, has come so far."""
     for child in psutil.Process(server.pid).children():
         with contextlib.suppress(OSError):
-            if "_multiarray_umath" in Path(f"/proc/{child.pid}/maps").read_text():
+            if module in Path(f"/proc/{child.pid}/maps").read_text():
                 return True
     return False
+
+
+def its_fork_server_imports_numpy(server: Server) -> bool:
+    """As soon as the fork server has begun with NumPy."""
+    return fork_server_imports(server, "_multiarray_umath")
+
+
+def its_fork_server_imports_linalg(server: Server) -> bool:
+    """As soon as the fork server is half way through NumPy."""
+    return fork_server_imports(server, "_umath_linalg")
 
 
 def its_workers_start(server: Server) -> bool:
@@ -333,8 +343,17 @@ def its_workers_start(server: Server) -> bool:
 
 
 @pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="the moment is read from /proc")
-@pytest.mark.parametrize("moment", [at_once, its_fork_server_starts, its_workers_start])
-@pytest.mark.parametrize("ask", [terminate, interrupt])
+@pytest.mark.parametrize(
+    ("ask", "moment"),
+    [
+        (terminate, at_once),
+        (terminate, its_workers_start),
+        (interrupt, at_once),
+        (interrupt, its_fork_server_imports_numpy),
+        (interrupt, its_fork_server_imports_linalg),
+        (interrupt, its_workers_start),
+    ],
+)
 def test_a_signal_stops_it_while_it_starts(
     start: Callable[..., Server],
     ask: Callable[[Server], None],

@@ -10,8 +10,7 @@ from primesvc.web.meter import meter_of
 
 NOSNIFF: Final = istr("X-Content-Type-Options")
 
-_MORE: Final = "primesvc.headers"
-_STREAM: Final = "primesvc.stream"
+_MORE: Final = web.RequestKey("primesvc.headers", list[tuple[str, str]])
 
 
 def set_more_headers(request: web.Request, headers: list[tuple[str, str]]) -> None:
@@ -22,7 +21,7 @@ def set_more_headers(request: web.Request, headers: list[tuple[str, str]]) -> No
 def stream_of(request: web.Request) -> "Stream | None":
     """The stream that answers a request, if its head was sent."""
     stream = request.get(_STREAM)
-    return stream if isinstance(stream, Stream) and stream.prepared else None
+    return stream if stream is not None and stream.prepared else None
 
 
 class Stream(web.StreamResponse):
@@ -45,3 +44,6 @@ class Stream(web.StreamResponse):
         self.sent_bytes += len(data)
         self._meter.sent_bytes += len(data)
         await super().write(data)
+
+
+_STREAM: Final = web.RequestKey("primesvc.stream", Stream)

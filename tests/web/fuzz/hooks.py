@@ -9,31 +9,35 @@ from primesvc.numbers import read_whole_number
 SPAN: Final = 1000
 """Numbers in most of the ranges that are asked for: what is asked for is worked on."""
 
-ENDS: Final = {"/jobs": ("start", "end"), "/primes": ("start_num", "end_num")}
-
 
 @schemathesis.hook
 def map_case(context: schemathesis.HookContext, case: schemathesis.Case) -> schemathesis.Case:
-    """Make most ranges possible and short, and ask for no parts of JSON, which are no JSON."""
-    if case.method == "POST" and case.operation.path in ENDS and _is_positive(case):
-        for values in (case.query, case.body):
-            if isinstance(values, dict):
-                _shorten(values, *ENDS[case.operation.path])
+    """Make most wishes possible and short, and ask for no parts of JSON, which are no JSON."""
+    if case.meta is not None and case.meta.generation.mode.is_positive:
+        if case.operation.label == "POST /primes":
+            _shorten(case.query, case.query, "start_num", "end_num")
+        elif case.operation.label == "POST /jobs":
+            body = case.body if isinstance(case.body, dict) else {}
+            for name in ("start", "end", "kind", "dry_run"):
+                if name in body:
+                    case.query.pop(name, None)
+            for name, missing in (("start", 0), ("end", SPAN)):
+                if name not in body:
+                    case.query.setdefault(name, missing)
+            _shorten(*(body if name in body else case.query for name in ("start", "end")))
     if "Range" in (case.headers or {}):
-        if case.operation.path == "/jobs/{id}/primes":
-            case.query = {**(case.query or {}), "format": "text"}
+        if case.operation.label == "GET /jobs/{id}/primes":
+            case.query["format"] = "text"
         else:
             del case.headers["Range"]
     return case
 
 
-def _is_positive(case: schemathesis.Case) -> bool:
-    return case.meta is not None and case.meta.generation.mode.is_positive
-
-
-def _shorten(values: dict[str, Any], start_name: str, end_name: str) -> None:
+def _shorten(
+    has_start: dict[str, Any], has_end: dict[str, Any], start: str = "start", end: str = "end"
+) -> None:
     try:
-        start, end = (read_whole_number(str(values[name])) for name in (start_name, end_name))
+        first, last = (read_whole_number(str(v)) for v in (has_start[start], has_end[end]))
     except (KeyError, ValueError):
-        return
-    values[end_name] = start + 1 + abs(end - start) % SPAN
+        return  # it will be refused
+    has_end[end] = first + 1 + abs(last - first) % SPAN

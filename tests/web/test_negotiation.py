@@ -261,7 +261,7 @@ async def test_through_a_unix_socket_nothing_is_coded(tmp_path: Path) -> None:
 
 
 class Transport(asyncio.Transport):
-    """A connection with somebody: a test can have none from another machine."""
+    """A connection with somebody."""
 
     def __init__(self, peer: Any) -> None:
         super().__init__({"peername": peer})
@@ -285,7 +285,12 @@ class Transport(asyncio.Transport):
 )
 async def test_who_is_on_another_machine(peer: Any, coding: str | None) -> None:
     """The address of the peer decides: one of a loopback, or none, is on this machine."""
+    # A request made by hand: a test can have no connection from another machine.
     request = make_mocked_request(
-        "GET", "/", {"Accept-Encoding": "gzip"}, transport=Transport(peer)
+        "GET",
+        "/",
+        {"Accept-Encoding": "gzip"},
+        app=create_app(),
+        transport=Transport(peer),
     )
     assert choose_coding(request) == coding

@@ -12,7 +12,7 @@ import pytest
 
 FUZZ: Final = Path(__file__).parent / "fuzz"
 
-EXAMPLES: Final = 100
+EXAMPLES: Final = 250
 """Cases that are made up for each operation, besides those that are worked out."""
 
 LEAST: Final = 3000

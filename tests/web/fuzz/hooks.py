@@ -6,12 +6,14 @@ import schemathesis
 
 from primesvc.numbers import read_whole_number
 
+Case = schemathesis.Case[Any]
+
 SPAN: Final = 1000
 """Numbers in most of the ranges that are asked for: what is asked for is worked on."""
 
 
 @schemathesis.hook
-def map_case(context: schemathesis.HookContext, case: schemathesis.Case) -> schemathesis.Case:
+def map_case(context: schemathesis.HookContext, case: Case) -> Case:
     """Make most wishes possible and short, and ask for no parts of JSON, which are no JSON."""
     if case.meta is not None and case.meta.generation.mode.is_positive:
         if case.operation.label == "POST /primes":
@@ -24,7 +26,8 @@ def map_case(context: schemathesis.HookContext, case: schemathesis.Case) -> sche
             for name, missing in (("start", 0), ("end", SPAN)):
                 if name not in body:
                     case.query.setdefault(name, missing)
-            _shorten(*(body if name in body else case.query for name in ("start", "end")))
+            has_start, has_end = (body if name in body else case.query for name in ("start", "end"))
+            _shorten(has_start, has_end, "start", "end")
     if "Range" in (case.headers or {}):
         if case.operation.label == "GET /jobs/{id}/primes":
             case.query["format"] = "text"
@@ -33,9 +36,7 @@ def map_case(context: schemathesis.HookContext, case: schemathesis.Case) -> sche
     return case
 
 
-def _shorten(
-    has_start: dict[str, Any], has_end: dict[str, Any], start: str = "start", end: str = "end"
-) -> None:
+def _shorten(has_start: dict[str, Any], has_end: dict[str, Any], start: str, end: str) -> None:
     try:
         first, last = (read_whole_number(str(v)) for v in (has_start[start], has_end[end]))
     except (KeyError, ValueError):

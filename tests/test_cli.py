@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import IO
 from urllib.parse import urlsplit
 
-import psutil  # type: ignore[import-untyped]  # it has no annotations
+import psutil
 import pytest
 
 from primesvc import Settings

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd  # type: ignore[import-untyped]  # it has no annotations
-import psutil  # type: ignore[import-untyped]  # it has no annotations
+import psutil
 import pyarrow.ipc  # type: ignore[import-untyped]  # it has no annotations
 import pytest
 from aiohttp import web

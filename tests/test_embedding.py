@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
-import psutil  # type: ignore[import-untyped]  # it has neither annotations nor a marker
+import psutil
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient

@@ -14,8 +14,8 @@ import primesvc
 ROOT = Path(primesvc.__file__).parent
 
 LAYERS = (
-    "errors", "numbers", "client", "sieve", "settings", "formats", "compute", "store", "jobs",
-    "results", "service", "web", "app", "server", "cli", "__main__",
+    "errors", "numbers", "logs", "client", "sieve", "settings", "formats", "compute", "store",
+    "jobs", "results", "service", "web", "app", "server", "cli", "__main__",
 )  # fmt: skip
 """The parts of the package from the bottom up: each may import those before it."""
 
@@ -27,6 +27,7 @@ ALLOWED = {
     "gmpy2": {"sieve"},
     "multidict": {"web"},
     "numpy": {"client", "sieve", "formats", "compute", "store", "jobs", "results", "service"},
+    "prometheus_client": {"web"},
     "tqdm": {"cli"},
     "uvloop": {"server"},
     "werkzeug": {"web"},

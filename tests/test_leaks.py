@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import NamedTuple
 
-import psutil  # type: ignore[import-untyped]  # it has no annotations
+import psutil
 import pytest
 from aiohttp import ClientSession, web
 

@@ -29,6 +29,10 @@ SHARED_DEATHS: Final = 2
 ALONE_DEATHS: Final = 3
 """Deaths a call is allowed while it runs alone: one or two may be the system's fault."""
 
+NICE: Final = 10
+"""How far workers stand back behind the event loop, and whatever else the machine
+does: with all cores sieving, a small request is answered in a third of the time."""
+
 _PRELOAD: Final = ["primesvc.compute.worker"]
 
 T = TypeVar("T")
@@ -68,6 +72,8 @@ def _prepare_worker() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.set_wakeup_fd(-1)
+    if hasattr(os, "nice"):  # not on Windows
+        os.nice(NICE)
     parent = multiprocessing.parent_process()
     if parent is not None:
         # A killed server cannot stop its workers: they watch it themselves.

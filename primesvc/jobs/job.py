@@ -76,11 +76,16 @@ class Plan:
 
     def piece(self, index: int) -> Range:
         """The part of the job's range that lies in the piece."""
-        return self.range.clip(self.grid.piece(index))
+        piece = self.grid.piece(index)
+        return self.range.clip(piece) if self._is_end(index) else piece
 
     def trims(self, index: int) -> bool:
         """Whether the piece reaches beyond the job's range."""
-        return not self.range.covers(self.grid.piece(index))
+        return self._is_end(index) and not self.range.covers(self.grid.piece(index))
+
+    def _is_end(self, index: int) -> bool:
+        """Whether the piece is the first or the last: only these can reach beyond the range."""
+        return index in (self.indices.start, self.indices.stop - 1)
 
 
 class Job:

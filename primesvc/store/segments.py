@@ -213,11 +213,14 @@ class SegmentStore:
         """The longest run of missing pieces from the first on that is one chunk, and its cost."""
         cost = listing_s if with_primes else counting_s
         pieces: list[Range] = []
-        seconds = size = 0.0
+        seconds = size = more_s = more_bytes = 0.0
         for index in indices[:CHUNK_PIECES]:
             piece = grid.piece(index)
-            more_s = cost(self._engine, piece)
-            size += expected_primes(piece) * with_primes
+            if not pieces or piece.span != pieces[-1].span:
+                # Neighbours of one width cost the same: an estimate takes longer than a look.
+                more_s = cost(self._engine, piece)
+                more_bytes = expected_primes(piece) * with_primes
+            size += more_bytes
             if pieces and (
                 seconds + more_s > CHUNK_S
                 or size > self._chunk_bytes

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-import psutil  # type: ignore[import-untyped]  # it has no annotations
+import psutil
 
 SAMPLE_S: Final = 0.05
 """Seconds between two looks."""

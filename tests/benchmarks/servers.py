@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-import psutil  # type: ignore[import-untyped]  # it has no annotations
+import psutil
 
 from tests.benchmarks.errors import BenchmarkError
 

@@ -1,0 +1,1 @@
+"""The compute side: the pool, the dispatcher, shared memory."""

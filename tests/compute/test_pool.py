@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from pathlib import Path
 
-import psutil  # type: ignore[import-untyped]  # it has no annotations
+import psutil
 import pytest
 
 from primesvc.compute.pool import ALONE_DEATHS, SHARED_DEATHS, ForeignExecutor, ProcessPool

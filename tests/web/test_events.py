@@ -291,17 +291,17 @@ async def test_many_streams_cost_one_serialisation_an_update(
     client = await aiohttp_client(create_app(Settings(workers=2)), connector=TCPConnector(limit=0))
     api, number = Api(client), 500
     job = await api.start(**LONG)
-    async with AsyncExitStack() as stack:
-        opened = [
-            await stack.enter_async_context(listening(client, job["links"]["events"]))
-            for _ in range(number)
-        ]
-        assert streams(api).open == number
-        watching = [asyncio.create_task(stream.rest()) for stream in opened]
-        before = streams(api).serialised
-        await eventually(lambda: streams(api).serialised > before + 1)
-        await api.post(job["links"]["cancel"])
-        told = await asyncio.gather(*watching)
+
+    async def watch() -> list[Event]:
+        async with listening(client, job["links"]["events"]) as stream:
+            return await stream.rest()
+
+    watching = [asyncio.create_task(watch()) for _ in range(number)]
+    await eventually(lambda: streams(api).open == number)
+    before = streams(api).serialised
+    await eventually(lambda: streams(api).serialised > before + 1)
+    await api.post(job["links"]["cancel"])
+    told = await asyncio.gather(*watching)
     ids = {event.id for events_ in told for event in events_}
     assert {events_[-1].name for events_ in told} == {"done"}
     assert len({events_[-1].id for events_ in told}) == 1

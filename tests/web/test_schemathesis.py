@@ -60,5 +60,4 @@ def test_no_request_finds_anything(url: str, tmp_path: Path) -> None:
     assert run.returncode == 0, run.stdout[-20_000:] + run.stderr[-5_000:]
     cases = re.search(r"(\d+) generated, (\d+) passed", run.stdout)
     assert cases, run.stdout
-    print(run.stdout)
     assert int(cases[1]) == int(cases[2]) > LEAST

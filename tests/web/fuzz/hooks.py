@@ -15,25 +15,38 @@ SPAN: Final = 1000
 @schemathesis.hook
 def map_case(context: schemathesis.HookContext, case: Case) -> Case:
     """Make most wishes possible and short, and ask for no parts of JSON, which are no JSON."""
-    if case.meta is not None and case.meta.generation.mode.is_positive:
-        if case.operation.label == "POST /primes":
-            _shorten(case.query, case.query, "start_num", "end_num")
-        elif case.operation.label == "POST /jobs":
-            body = case.body if isinstance(case.body, dict) else {}
-            for name in ("start", "end", "kind", "dry_run"):
-                if name in body:
-                    case.query.pop(name, None)
-            for name, missing in (("start", 0), ("end", SPAN)):
-                if name not in body:
-                    case.query.setdefault(name, missing)
-            has_start, has_end = (body if name in body else case.query for name in ("start", "end"))
-            _shorten(has_start, has_end, "start", "end")
+    if case.operation.label == "POST /primes" and not _wrong(case):
+        _shorten(case.query, case.query, "start_num", "end_num")
+    if case.operation.label == "POST /jobs":
+        _make_possible(case)
     if "Range" in (case.headers or {}):
         if case.operation.label == "GET /jobs/{id}/primes":
             case.query["format"] = "text"
         else:
             del case.headers["Range"]
     return case
+
+
+def _wrong(case: Case) -> set[str]:
+    """The parts of a request in which something is not as the schema says, on purpose."""
+    components = {} if case.meta is None else case.meta.components
+    return {place.name for place, info in components.items() if info.mode.is_negative}
+
+
+def _make_possible(case: Case) -> None:
+    """Ask for everything once, in the query or the body; for a short range if nothing is wrong."""
+    wrong = _wrong(case)
+    body = case.body if isinstance(case.body, dict) else {}
+    keep, drop = (case.query, body) if "QUERY" in wrong else (body, case.query)
+    for name in ("start", "end", "kind", "dry_run"):
+        if name in keep:
+            drop.pop(name, None)
+    for name, missing in (("start", 0), ("end", SPAN)):
+        if name not in keep:
+            drop.setdefault(name, missing)
+    if not wrong:
+        has_start, has_end = (body if name in body else case.query for name in ("start", "end"))
+        _shorten(has_start, has_end, "start", "end")
 
 
 def _shorten(has_start: dict[str, Any], has_end: dict[str, Any], start: str, end: str) -> None:

@@ -1,10 +1,15 @@
 """Runs the application as a process: listen, say so, wait for a signal, drain, stop."""
 
 import asyncio
-import logging
+import errno
+import shlex
 import signal
+import socket
+import stat
 import sys
 from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
 from typing import Final
 
 from aiohttp import web
@@ -23,14 +28,16 @@ STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 
 
 class AddressUnusable(Exception):
-    """The address to listen on cannot be used."""
+    """The address, or the path, to listen on cannot be used."""
 
-    def __init__(self, settings: Settings, error: OSError | UnicodeError) -> None:
-        why = getattr(error, "strerror", None) or str(error)
-        super().__init__(
-            f"cannot listen on {settings.host} port {settings.port}: {why}; "
-            "choose another with --port (0 picks a free one) or --host"
-        )
+    def __init__(self, settings: Settings, error: Exception) -> None:
+        why = (error.strerror if isinstance(error, OSError) else None) or str(error)
+        if settings.unix_socket:
+            where, instead = settings.unix_socket, "choose another with --unix-socket"
+        else:
+            where = f"{settings.host} port {settings.port}"
+            instead = "choose another with --port (0 picks a free one) or --host"
+        super().__init__(f"cannot listen on {where}: {why}; {instead}")
 
 
 def run(settings: Settings) -> None:
@@ -53,10 +60,10 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 async def _serve(settings: Settings) -> None:
     stop, hurry = asyncio.Event(), asyncio.Event()
     _on_signals(lambda: hurry.set() if stop.is_set() else stop.set())
-    app = create_app(settings)
+    app = create_app(settings, listens_on=await _addresses(settings), log_to=sys.stderr)
     runner = web.AppRunner(
         app,
-        access_log=logging.getLogger("primesvc.access") if settings.access_log else None,
+        access_log=None,  # a middleware of aiohttp's own would halve the requests/s
         keepalive_timeout=KEEPALIVE_S,
         # Later than `_stop` cuts connections: those that aiohttp gives up it forgets,
         # and leaves open if their client takes nothing.
@@ -65,17 +72,59 @@ async def _serve(settings: Settings) -> None:
     )
     try:
         await runner.setup()
-        try:
-            await web.TCPSite(runner, settings.host, settings.port).start()
-        except (OSError, UnicodeError) as error:  # a name may be no name at all
-            raise AddressUnusable(settings, error) from error
+        await _listen(runner, settings)
         _announce(runner, app, settings)
         warming = asyncio.create_task(service_of(app).warm_up())
         await stop.wait()
         warming.cancel()
+        service_of(app).drain()
         _say("stopping: answers under way are finished first; again to stop at once")
     finally:
         await _stop(runner, settings.drain_s, hurry)
+        if settings.unix_socket:
+            Path(settings.unix_socket).unlink(missing_ok=True)  # noqa: ASYNC240 - the last act
+
+
+async def _addresses(settings: Settings) -> list[str]:
+    """The addresses that the host to listen on stands for; none behind a Unix socket."""
+    if settings.unix_socket:
+        return []
+    try:
+        found = await asyncio.get_running_loop().getaddrinfo(
+            settings.host, None, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+    except (OSError, UnicodeError) as error:  # a name may be no name at all
+        raise AddressUnusable(settings, error) from error
+    return [str(entry[4][0]) for entry in found]
+
+
+async def _listen(runner: web.AppRunner, settings: Settings) -> None:
+    site: web.BaseSite
+    try:
+        if settings.unix_socket:
+            _remove_stale(settings.unix_socket)
+            site = web.UnixSite(runner, settings.unix_socket)
+        else:
+            site = web.TCPSite(runner, settings.host, settings.port)
+        await site.start()
+    except (OSError, UnicodeError) as error:
+        raise AddressUnusable(settings, error) from error
+
+
+def _remove_stale(path: str) -> None:
+    """Remove a socket that a killed server left. Raises `OSError` if somebody answers on it."""
+    with suppress(FileNotFoundError):
+        if not stat.S_ISSOCK(Path(path).stat().st_mode):
+            return  # the bind says what is wrong
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(path)
+        except FileNotFoundError:
+            return
+        except ConnectionRefusedError:
+            Path(path).unlink()
+            return
+    raise OSError(errno.EADDRINUSE, "another process listens there")
 
 
 def _on_signals(act: Callable[[], None]) -> None:
@@ -89,14 +138,18 @@ def _on_signals(act: Callable[[], None]) -> None:
 
 def _announce(runner: web.AppRunner, app: web.Application, settings: Settings) -> None:
     service = service_of(app)
-    host, port = runner.addresses[0][:2]
-    host = f"[{host}]" if ":" in host else host
-    url = f"http://{host}:{port}"
+    where, how = settings.unix_socket, ""
+    url = "http://localhost"
+    if where:
+        how = f"--unix-socket {shlex.quote(where)} "
+    else:
+        host, port = runner.addresses[0][:2]
+        where = url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
     _say(
-        f"primesvc serves on {url} "
+        f"primesvc serves on {where} "
         f"({service.engine.name} {service.engine.version}, {service.workers} workers)"
     )
-    _say(f"try: curl -X POST '{url}/primes?start_num=4&end_num=11'")
+    _say(f"try: curl {how}-X POST '{url}/primes?start_num=4&end_num=11'")
 
 
 def _say(what: str) -> None:

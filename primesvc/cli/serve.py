@@ -1,8 +1,8 @@
 """`primesvc serve`, and `primesvc` alone."""
 
 import argparse
-import logging
 
+from primesvc import logs
 from primesvc.cli.exits import Exit, complain
 from primesvc.errors import EngineUnavailable, InvalidSetting, JournalUnusable
 from primesvc.settings import Settings
@@ -14,7 +14,7 @@ def serve(options: argparse.Namespace) -> Exit:
         settings = Settings.read(vars(options))
     except InvalidSetting as error:
         return complain(error, Exit.USAGE)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    logs.configure(settings.log_format)
     # Imported here: a wrong setting needs no HTTP to be wrong.
     from primesvc.server import AddressUnusable, run
 

@@ -15,13 +15,15 @@ from typing import Final, TextIO
 from aiohttp import web
 
 from primesvc.logs import iso_second
-from primesvc.web.forwarded import client_address
+from primesvc.web.forwarded import UNIX, client_address
 
 log = logging.getLogger("primesvc.access")
 
 FLUSH_S: Final = 0.1
 """Seconds for which lines are collected: a write for each would cost as much as
 all the rest of it."""
+
+_MILLIS: Final = tuple(f".{millis:03d}Z" for millis in range(1001))
 
 
 class AccessLog:
@@ -50,18 +52,22 @@ class AccessLog:
         second = int(now_s)
         if second != self._second:
             self._second, self._stamp = second, iso_second(second)
-        millis = int((now_s - second) * 1e3)
-        client = client_address(request, trust_forwarded=self._trust_forwarded)
+        stamp = self._stamp + _MILLIS[int((now_s - second) * 1e3)]
+        if self._trust_forwarded:
+            client = client_address(request, trust_forwarded=True)
+        else:
+            peer = request.protocol.peername
+            client = peer[0] if type(peer) is tuple else UNIX
         method, path = request.method, quoted(request.raw_path)
         if self._json:
             line = (
-                f'{{"time":"{self._stamp}.{millis:03d}Z","level":"INFO","logger":"primesvc.access",'
+                f'{{"time":"{stamp}","level":"INFO","logger":"primesvc.access",'
                 f'"client":"{client}","method":"{method}","path":{path},"status":{status},'
                 f'"sent_bytes":{sent_bytes},"duration_us":{micros},"request_id":"{request_id}"}}\n'
             )
         else:
             line = (
-                f'{self._stamp}.{millis:03d}Z INFO {client} "{method} {path[1:]} {status} '
+                f'{stamp} INFO {client} "{method} {path[1:]} {status} '
                 f"{sent_bytes}B {micros}us {request_id}\n"
             )
         if self._stream is None:

@@ -20,6 +20,9 @@ from multidict import CIMultiDictProxy, istr
 
 from primesvc.web.keys import service_of
 
+UNIX: Final = "unix"
+"""The address of clients behind a Unix socket."""
+
 _PREFIX: Final = istr("X-Forwarded-Prefix")
 
 # One slash at its beginning: two would be another host.
@@ -32,11 +35,11 @@ def forwarded_host(headers: "CIMultiDictProxy[str]") -> str | None:
 
 
 def client_address(request: web.Request, *, trust_forwarded: bool) -> str:
-    """The address of the client; `unix` behind a Unix socket."""
+    """The address of the client; `UNIX` behind a Unix socket."""
     if trust_forwarded and (found := _address(_last(request.headers, hdrs.X_FORWARDED_FOR))):
         return found
     peer = request.protocol.peername  # `request.remote` is the same, and takes 0.2 µs longer
-    return str(peer[0]) if isinstance(peer, tuple) else "unix"
+    return str(peer[0]) if isinstance(peer, tuple) else UNIX
 
 
 def path_prefix(request: web.Request) -> str:

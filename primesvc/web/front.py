@@ -63,15 +63,18 @@ class Front:
             added = app.add_routes([web.RouteDef(route.method, route.path, handler, route.kwargs)])
             self._meter.watch(counts, added[-1] if route not in nowhere else None)
 
-    def _identify(self, request: web.Request, given: str | None) -> Headers:
-        """The id of a request, first, and what else the answer is to have in its head."""
-        if given is None or not _ID.fullmatch(given):
-            given = f"{self._first_part}-{next(self._numbers)}"
-        more: Headers = [(REQUEST_ID, given)]
+    def _prepare(self, request: web.Request, given_id: str | None) -> Headers:
+        """What every answer to the request has in its head, first of all the request's id."""
+        more = self._named(given_id)
         if self._access.shares:
             more += self._access.sharing_headers(request.headers)
         set_more_headers(request, more)
         return more
+
+    def _named(self, given_id: str | None = None) -> Headers:
+        if given_id is not None and _ID.fullmatch(given_id):
+            return [(REQUEST_ID, given_id)]
+        return [(REQUEST_ID, f"{self._first_part}-{next(self._numbers)}")]
 
     def _around(self, handler: Handler, counts: Counts) -> Handler:
         access, meter, access_log = self._access, self._meter, self._access_log
@@ -79,15 +82,16 @@ class Front:
         checks_origin = access.checks_origin
         checks_token = access.checks_token and handler not in OPEN_TO_ALL
         preflights = access.shares and handler is _refuse
-        identify, identifies_all = self._identify, access_log is not None or access.shares
+        prepare, named = self._prepare, self._named
+        logs, special = access_log is not None, access_log is not None or access.shares
         plain_response = web.Response
 
         @wraps(handler)
         async def answer(request: web.Request) -> web.StreamResponse:
-            began_s = time.perf_counter() if access_log is not None else 0.0
+            began_s = time.perf_counter() if logs else 0.0
             headers, method = request.headers, request.method
             given_id = headers.get(REQUEST_ID)
-            more = identify(request, given_id) if identifies_all or given_id is not None else None
+            more = prepare(request, given_id) if special or given_id is not None else None
             response: web.StreamResponse
             try:
                 if checks_host and headers.get(hdrs.HOST) not in known_hosts:
@@ -105,31 +109,33 @@ class Front:
                         access.check_token(headers)
                     response = await handler(request)
             except PrimesvcError as error:
-                more = more or identify(request, given_id)
+                more = more or named()
                 response = from_error(error)
             except web.HTTPException as error:
                 if error.status < 400:
                     raise
-                more = more or identify(request, given_id)
+                more = more or named()
                 response = from_http(error)
             except asyncio.CancelledError:
                 stream = stream_of(request)
-                status = CLIENT_LEFT if stream is None else stream.status
+                status, sent_bytes = (
+                    (CLIENT_LEFT, 0) if stream is None else (stream.status, stream.sent_bytes)
+                )
                 counts[status] += 1
                 if access_log is not None and more is not None:
-                    sent_bytes = 0 if stream is None else stream.sent_bytes
                     access_log.note(request, status, sent_bytes, began_s, more[0][1])
                 raise
             except Exception:
-                more = more or identify(request, given_id)
+                more = more or named()
                 log.exception("%s %s failed, request %s", method, request.path, more[0][1])
                 response = from_error(
                     PrimesvcError("the service made a mistake; its log says which")
                 )
             # Of a stream the head is sent already, and then this changes nothing.
-            response.headers[NOSNIFF] = "nosniff"
+            answer_headers = response.headers
+            answer_headers[NOSNIFF] = "nosniff"
             if more is not None:
-                response.headers.extend(more)
+                answer_headers.extend(more)
             status = response.status
             counts[status] += 1
             sent_bytes = 0

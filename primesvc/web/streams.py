@@ -1,6 +1,6 @@
 """Answers that are sent piece by piece: counted, and with the headers that every answer has."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from aiohttp import web
@@ -13,8 +13,8 @@ NOSNIFF: Final = istr("X-Content-Type-Options")
 _MORE: Final = web.RequestKey("primesvc.headers", list[tuple[str, str]])
 
 
-def set_more_headers(request: web.Request, headers: list[tuple[str, str]]) -> None:
-    """Remember what the answer to a request has in its head besides its own headers."""
+def set_more_headers(request: web.Request, headers: Sequence[tuple[str, str]]) -> None:
+    """Remember what a stream that answers the request has in its head besides its own headers."""
     request[_MORE] = headers
 
 

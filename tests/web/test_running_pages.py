@@ -12,12 +12,12 @@ from aiohttp.test_utils import TestClient
 from numpy.typing import NDArray
 from pytest_aiohttp.plugin import AiohttpClient
 
-from primesvc import Settings, State, create_app
+from primesvc import Settings, create_app
 from primesvc.jobs.job import Job
 from primesvc.results.result import Result
 from primesvc.sieve.packed import Summary
 from tests.helpers import WAIT_S, eventually
-from tests.oracles import primes_between
+from tests.oracles import PI_OF_POWERS, primes_between
 from tests.web.api import Answer, Api
 from tests.web.helpers import HeldExecutor
 
@@ -88,12 +88,11 @@ async def test_before_the_first_piece_a_page_is_empty(running: Running) -> None:
 async def test_pages_grow_with_the_front(running: Running) -> None:
     """After every step a page has the primes from the start of the range on, as far as it is."""
     expected = primes_between(START, START + 10**5)
-    while not running.job.state.final:
+    count = 0
+    for _ in range(3):
         await running.step()
-        if State(running.job.state).final:  # it changed meanwhile, which mypy does not see
-            break
-        count = running.front.count
-        assert count > 0
+        before, count = count, running.front.count
+        assert count > before
         first = await running.page("offset=0&limit=1000")
         assert first.document == expected[:1000]
         assert set(first.links) == {"next"}
@@ -107,7 +106,6 @@ async def test_pages_grow_with_the_front(running: Running) -> None:
         behind = await running.page(f"offset={count}&limit=10")
         assert behind.document == []
         assert set(behind.links) == {"prev"}
-    assert (await running.page("offset=0&limit=1000")).document == expected[:1000]
 
 
 async def test_a_piece_that_is_missing_ends_the_front(running: Running) -> None:
@@ -203,7 +201,7 @@ async def test_a_page_that_is_none_is_refused(running: Running, query: str) -> N
 async def test_workers_and_readers_at_once(client: Client) -> None:
     """With real workers, pages that are read all the while are a prefix that only grows."""
     api = Api(client)
-    document = await api.start(start=0, end=2 * 10**9)
+    document = await api.start(start=0, end=10**9)
     job = api.service.job(document["id"])
     expected = primes_between(0, 10_000)
     seen = [0]
@@ -213,4 +211,4 @@ async def test_workers_and_readers_at_once(client: Client) -> None:
             assert answer.document == expected[: len(answer.document)]
             seen.append(len(answer.document))
     assert seen == sorted(seen)
-    assert job.count == 98_222_287
+    assert job.count == PI_OF_POWERS[9]

@@ -8,7 +8,7 @@ import socket
 import stat
 import sys
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Final
 
@@ -17,6 +17,7 @@ from aiohttp import web
 from primesvc.app import create_app
 from primesvc.settings import Settings
 from primesvc.web.keys import service_of
+from primesvc.web.meter import meter_of
 
 KEEPALIVE_S: Final = 75.0
 """Seconds an idle connection, or one slow with its headers, is kept."""
@@ -63,26 +64,27 @@ async def _serve(settings: Settings) -> None:
     app = create_app(settings, listens_on=await _addresses(settings), log_to=sys.stderr)
     runner = web.AppRunner(
         app,
-        access_log=None,  # a middleware of aiohttp's own would halve the requests/s
+        access_log=None,  # aiohttp's own would halve the requests/s
         keepalive_timeout=KEEPALIVE_S,
         # Later than `_stop` cuts connections: those that aiohttp gives up it forgets,
         # and leaves open if their client takes nothing.
         shutdown_timeout=settings.drain_s + CUT_S,
         handler_cancellation=True,
     )
-    try:
-        await runner.setup()
-        await _listen(runner, settings)
-        _announce(runner, app, settings)
-        warming = asyncio.create_task(service_of(app).warm_up())
-        await stop.wait()
-        warming.cancel()
-        service_of(app).drain()
-        _say("stopping: answers under way are finished first; again to stop at once")
-    finally:
-        await _stop(runner, settings.drain_s, hurry)
-        if settings.unix_socket:
-            Path(settings.unix_socket).unlink(missing_ok=True)  # noqa: ASYNC240 - the last act
+    with ExitStack() as stack:
+        try:
+            await runner.setup()
+            await _listen(runner, settings)
+            if settings.unix_socket:
+                stack.callback(_remover(Path(settings.unix_socket)))
+            _announce(runner, app, settings)
+            warming = asyncio.create_task(service_of(app).warm_up())
+            await stop.wait()
+            warming.cancel()
+            service_of(app).drain()
+            _say("stopping: answers under way are finished first; again to stop at once")
+        finally:
+            await _stop(runner, app, settings.drain_s, hurry)
 
 
 async def _addresses(settings: Settings) -> list[str]:
@@ -113,6 +115,8 @@ async def _listen(runner: web.AppRunner, settings: Settings) -> None:
 
 def _remove_stale(path: str) -> None:
     """Remove a socket that a killed server left. Raises `OSError` if somebody answers on it."""
+    if sys.platform == "win32":
+        raise OSError(errno.ENOTSUP, "there are no Unix sockets here")
     with suppress(FileNotFoundError):
         if not stat.S_ISSOCK(Path(path).stat().st_mode):
             return  # the bind says what is wrong
@@ -125,6 +129,18 @@ def _remove_stale(path: str) -> None:
             Path(path).unlink()
             return
     raise OSError(errno.EADDRINUSE, "another process listens there")
+
+
+def _remover(path: Path) -> Callable[[], None]:
+    """What removes our socket in the end, unless another one has taken its place by then."""
+    ours = path.stat().st_ino
+
+    def remove() -> None:
+        with suppress(FileNotFoundError):
+            if path.stat().st_ino == ours:
+                path.unlink()
+
+    return remove
 
 
 def _on_signals(act: Callable[[], None]) -> None:
@@ -149,6 +165,8 @@ def _announce(runner: web.AppRunner, app: web.Application, settings: Settings) -
         f"primesvc serves on {where} "
         f"({service.engine.name} {service.engine.version}, {service.workers} workers)"
     )
+    if settings.token:
+        how += '-H "Authorization: Bearer $PRIMESVC_TOKEN" '
     _say(f"try: curl {how}-X POST '{url}/primes?start_num=4&end_num=11'")
 
 
@@ -156,11 +174,23 @@ def _say(what: str) -> None:
     print(what, flush=True)  # noqa: T201 - the command line's own voice
 
 
-async def _stop(runner: web.AppRunner, drain_s: float, hurry: asyncio.Event) -> None:
-    """Let answers under way finish for `drain_s` seconds, less if told to hurry, then cut them."""
-    drained = asyncio.create_task(runner.cleanup())
+async def _stop(
+    runner: web.AppRunner, app: web.Application, drain_s: float, hurry: asyncio.Event
+) -> None:
+    """Let answers under way finish for `drain_s` seconds, less if told to hurry, then cut them.
+
+    While files are being sent it listens on: whoever asks whether it is ready is told no.
+    """
+    clock = asyncio.get_running_loop().time
+    until_s = clock() + drain_s
+    sent = asyncio.create_task(meter_of(app).downloads_ended())
     hurried = asyncio.create_task(hurry.wait())
-    await asyncio.wait({drained, hurried}, timeout=drain_s, return_when=asyncio.FIRST_COMPLETED)
+    await asyncio.wait({sent, hurried}, timeout=drain_s, return_when=asyncio.FIRST_COMPLETED)
+    sent.cancel()
+    drained = asyncio.create_task(runner.cleanup())
+    await asyncio.wait(
+        {drained, hurried}, timeout=max(until_s - clock(), 0), return_when=asyncio.FIRST_COMPLETED
+    )
     hurried.cancel()
     if not drained.done() and runner.server is not None:
         for connection in runner.server.connections:

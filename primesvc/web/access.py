@@ -78,8 +78,9 @@ class Access:
         self.checks_token = bool(settings.token)
         self.shares = bool(settings.allow_origin)
         """Whether pages of other sites may use the service."""
-        self.known_hosts: set[str | None] = {None}
-        """`Host` headers that need no second look. A request without one is no browser's."""
+        # A request without one is no browser's; but a proxy may say more in another header.
+        self.known_hosts: set[str | None] = set() if self._trusts else {None}
+        """`Host` headers that need no second look."""
 
     def check_host(self, headers: "CIMultiDictProxy[str]") -> None:
         """Return if the request is for a host that is served here. Raises `HostNotAllowed`."""

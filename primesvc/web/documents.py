@@ -43,7 +43,7 @@ def links(request: web.Request, job: Job) -> dict[str, str]:
     names = ["job", "events"]
     if not job.state.final:
         names.append("cancel")
-    if job.kind is Kind.PRIMES:
+    if job.kind is Kind.PRIMES and job.state not in (State.FAILED, State.CANCELLED):
         names += ["primes", "result"]
     return {"self" if name == "job" else name: path_of(request, name, id=job.id) for name in names}
 

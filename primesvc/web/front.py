@@ -65,16 +65,13 @@ class Front:
 
     def _prepare(self, request: web.Request, given_id: str | None) -> Headers:
         """What every answer to the request has in its head, first of all the request's id."""
-        more = self._named(given_id)
+        if given_id is None or not _ID.fullmatch(given_id):
+            given_id = f"{self._first_part}-{next(self._numbers)}"
+        more: Headers = [(REQUEST_ID, given_id)]
         if self._access.shares:
             more += self._access.sharing_headers(request.headers)
         set_more_headers(request, more)
         return more
-
-    def _named(self, given_id: str | None = None) -> Headers:
-        if given_id is not None and _ID.fullmatch(given_id):
-            return [(REQUEST_ID, given_id)]
-        return [(REQUEST_ID, f"{self._first_part}-{next(self._numbers)}")]
 
     def _around(self, handler: Handler, counts: Counts) -> Handler:
         access, meter, access_log = self._access, self._meter, self._access_log
@@ -82,7 +79,7 @@ class Front:
         checks_origin = access.checks_origin
         checks_token = access.checks_token and handler not in OPEN_TO_ALL
         preflights = access.shares and handler is _refuse
-        prepare, named = self._prepare, self._named
+        prepare = self._prepare
         logs, special = access_log is not None, access_log is not None or access.shares
         plain_response = web.Response
 
@@ -109,12 +106,12 @@ class Front:
                         access.check_token(headers)
                     response = await handler(request)
             except PrimesvcError as error:
-                more = more or named()
+                more = more or prepare(request, None)
                 response = from_error(error)
             except web.HTTPException as error:
                 if error.status < 400:
                     raise
-                more = more or named()
+                more = more or prepare(request, None)
                 response = from_http(error)
             except asyncio.CancelledError:
                 stream = stream_of(request)
@@ -126,7 +123,7 @@ class Front:
                     access_log.note(request, status, sent_bytes, began_s, more[0][1])
                 raise
             except Exception:
-                more = more or named()
+                more = more or prepare(request, None)
                 log.exception("%s %s failed, request %s", method, request.path, more[0][1])
                 response = from_error(
                     PrimesvcError("the service made a mistake; its log says which")
@@ -135,7 +132,8 @@ class Front:
             answer_headers = response.headers
             answer_headers[NOSNIFF] = "nosniff"
             if more is not None:
-                answer_headers.extend(more)
+                for name, value in more:
+                    answer_headers.add(name, value)
             status = response.status
             counts[status] += 1
             sent_bytes = 0

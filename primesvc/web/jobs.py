@@ -70,11 +70,19 @@ async def _read_submission(request: web.Request) -> dict[str, Any]:
 
 
 async def get_job(request: web.Request) -> web.Response:
-    """GET /jobs/{id}: the job document; with `wait=N` when it is finished, or after N seconds."""
+    """GET /jobs/{id}: the job document; with `wait=N` when it is finished, or after N seconds.
+
+    `Prefer: wait=N` does the same for clients that know RFC 7240.
+    """
     job = find_job(request)
+    headers: CIMultiDict[str] = CIMultiDict()
+    wait_s, _ = _read_prefer(request)
     if (text := request.query.get("wait")) is not None:
-        await job.finished(min(read_seconds("wait", text), MAX_WAIT_S))
-    return _answer(request, job)
+        wait_s = min(read_seconds("wait", text), MAX_WAIT_S)
+    elif wait_s is not None:
+        headers["Preference-Applied"] = f"wait={wait_s:g}"
+    await job.finished(wait_s or 0)
+    return _answer(request, job, headers=headers)
 
 
 async def list_jobs(request: web.Request) -> web.Response:
@@ -125,8 +133,7 @@ def _answer(
         query = "?numbers=string" if read_numbers(request) else ""
         headers["Content-Location"] = _url_of(request, job) + query
     if not job.state.final:
-        eta_s = job.eta_s
-        headers["Retry-After"] = str(min(max(math.ceil(eta_s or 1), 1), 60))
+        headers["Retry-After"] = str(min(max(math.ceil(document["eta_s"] or 1), 1), 60))
     for name, relation in _RELATIONS.items():
         if name in document["links"]:
             headers.add("Link", f'<{document["links"][name]}>; rel="{relation}"')

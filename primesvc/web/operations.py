@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from aiohttp import web
 
 from primesvc.errors import NotReady
+from primesvc.jobs.job import State
 from primesvc.service import Phase, PrimeService
 from primesvc.web.events import streams_of
 from primesvc.web.keys import service_of
@@ -36,7 +37,7 @@ def _facts(service: PrimeService) -> dict[str, Any]:
     facts: dict[str, Any] = {"phase": service.phase.value, "version": _version()}
     if service.closed:
         return facts
-    stats = service.cache_stats
+    stats, by_state = service.cache_stats, service.jobs_by_state()
     return facts | {
         "engine": {"name": service.engine.name, "version": service.engine.version},
         "workers": service.workers,
@@ -45,7 +46,7 @@ def _facts(service: PrimeService) -> dict[str, Any]:
             "bytes": stats.current_bytes, "max_bytes": stats.max_bytes,
             "hits": stats.hits, "misses": stats.misses, "evictions": stats.evictions,
         },
-        "jobs": {state.value: count for state, count in sorted(service.jobs_by_state().items())},
+        "jobs": {state.value: by_state.get(state, 0) for state in State},
     }  # fmt: skip
 
 

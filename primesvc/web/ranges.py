@@ -48,7 +48,7 @@ def read_ranges(header: str, length: int) -> list[ByteRange] | None:
             return None
         if int(first) < length:
             ranges.append(ByteRange(int(first), min(int(last) + 1, length) if last else length))
-    if sum(stop - first for first, stop in ranges) > length and len(ranges) > 1:
+    if sum(stop - first for first, stop in ranges) > length:
         return None
     return ranges
 

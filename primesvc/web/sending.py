@@ -174,7 +174,6 @@ class Sending:
         """Wait until the client has taken what the transport holds. Raises `TimeoutError`."""
         async with asyncio.timeout(self._service.settings.stall_timeout_s):
             await asyncio.shield(self._writing)
-            await self._request.writer.drain()
 
     async def _write_patiently(self, data: bytes) -> None:
         """Write bytes that are already in memory. Raises `TimeoutError` if the client stalls."""

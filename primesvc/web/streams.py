@@ -10,7 +10,7 @@ from primesvc.web.meter import meter_of
 
 NOSNIFF: Final = istr("X-Content-Type-Options")
 
-_MORE: Final = web.RequestKey("primesvc.headers", list[tuple[str, str]])
+_MORE: Final = web.RequestKey("primesvc.more", Sequence[tuple[str, str]])
 
 
 def set_more_headers(request: web.Request, headers: Sequence[tuple[str, str]]) -> None:
@@ -31,7 +31,7 @@ class Stream(web.StreamResponse):
         self, request: web.Request, *, status: int = 200, headers: Mapping[str, str]
     ) -> None:
         super().__init__(status=status, headers=headers)
-        # The middleware has no more say: by then the head is sent.
+        # When the handler is done it is too late: by then the head is sent.
         self.headers[NOSNIFF] = "nosniff"
         self.headers.extend(request.get(_MORE, ()))
         request[_STREAM] = self

@@ -112,7 +112,7 @@ def windows_of(length: int) -> Iterator[tuple[int, int]]:
     if length <= 50:
         yield from ((u, v) for u in range(length + 1) for v in range(u, length + 1))
         return
-    for at in range(0, length + 1, 1 + length // 40):
+    for at in range(0, length + 1, 1 + length // 25):
         yield from ((0, at), (at, length), (at, min(at + 9, length)))
 
 
@@ -169,9 +169,9 @@ async def test_any_window_of_large_files(any_service: PrimeService, data: st.Dat
 
 async def test_large_files_whole_and_from_their_midst(any_service: PrimeService) -> None:
     """Files are exact in parts of every kind: text, eight bytes a prime, batches."""
-    for ends in LARGE.values():
+    for name, ends in LARGE.items():
         job = await finished(any_service, *ends)
-        for format_ in (JSON, NPY, ARROW):
+        for format_ in (JSON, NPY, ARROW) if name != DEAR else (JSON,):
             file = file_of(format_.name, *ends)
             layout = layout_of(job, format_)
             length = len(file)

@@ -143,13 +143,6 @@ def pandas_reads(url: str) -> NDArray[np.uint64]:
     return primes
 
 
-def pandas_reads_lines(url: str) -> NDArray[np.uint64]:
-    """The primes at an address of NDJSON, by pandas."""
-    frame = pd.read_json(url, lines=True, dtype=False)
-    primes: NDArray[np.uint64] = frame[0].to_numpy().astype(np.uint64)
-    return primes
-
-
 def numpy_reads_text(url: str) -> NDArray[np.uint64]:
     """The primes at an address of text, by NumPy."""
     # Not the address itself: NumPy would keep a copy in the working directory.

@@ -517,6 +517,22 @@ async def test_a_wait_that_cannot_be_read_is_refused(api: Api, wait: str) -> Non
     answer.problem(400, "invalid-parameter", says="wait: ")
 
 
+async def test_a_wait_may_be_a_preference(api: Api) -> None:
+    """`Prefer: wait=N` is followed for a GET too, unless the address says how long to wait."""
+    path = (await api.start(**LONG))["links"]["self"]
+    for query, prefer, applied in (
+        ("", "wait=0", "wait=0"), ("?wait=0", "wait=29", None), ("", "respond-async", None),
+    ):  # fmt: skip
+        answer = await api.get(path + query, headers={"Prefer": prefer})
+        assert answer.headers.get("Preference-Applied") == applied
+    waiting = asyncio.create_task(api.get(path, headers={"Prefer": "wait=29"}))
+    await api.get(f"{path}?wait=0.05")
+    await api.post(f"{path}/cancel")
+    answer = await waiting
+    assert answer.document["state"] == "cancelled"
+    assert answer.headers["Preference-Applied"] == "wait=29"
+
+
 async def test_a_huge_wait_is_cut(api: Api) -> None:
     """Any number of seconds may be asked for; a finished job is answered at once."""
     job = await api.finish(start=4, end=11)

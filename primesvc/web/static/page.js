@@ -210,7 +210,9 @@ function watch(id) {
     recentSoon(0);
   });
   source.addEventListener("error", () => {
-    if (source.readyState === EventSource.CLOSED && source === events) poll(id);
+    if (source !== events) return;
+    if (source.readyState === EventSource.CLOSED) poll(id);
+    else $("job-error").textContent = "The connection is lost; trying again.";
   });
 }
 

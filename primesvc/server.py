@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import gc
 import shlex
 import signal
 import socket
@@ -77,6 +78,8 @@ async def _serve(settings: Settings) -> None:
             await _listen(runner, settings)
             if settings.unix_socket:
                 stack.callback(_remover(Path(settings.unix_socket)))
+            gc.collect()
+            gc.freeze()  # what the program itself takes need not be looked through again
             _announce(runner, app, settings)
             warming = asyncio.create_task(service_of(app).warm_up())
             await stop.wait()

@@ -15,6 +15,7 @@ All that can be is worked out once, when the application is made.
 
 import hmac
 import ipaddress
+import re
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 from urllib.parse import urlsplit
@@ -40,6 +41,8 @@ SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 
 KNOWN_HOSTS: Final = 64
 """`Host` headers that are remembered as allowed, so that they are not looked at again."""
+
+_HOST: Final = re.compile(r"(\[(?P<address>[^\]]+)\]|(?P<name>[^:\[\]]+))(:[0-9]*)?", re.ASCII)
 
 _EXPOSED: Final = (
     "Accept-Ranges, Content-Disposition, Content-Encoding, Content-Range, ETag, Link, Location, "
@@ -170,10 +173,11 @@ class Access:
 
 
 def _name(host: str) -> str:
-    """The name in a `Host` header, without the port."""
-    if host.startswith("["):
-        return host[1:].partition("]")[0].lower()
-    return host.partition(":")[0].lower().removesuffix(".")
+    """The name or address in a `Host` header, without the port; nothing if there is none."""
+    match = _HOST.fullmatch(host)
+    if match is None:
+        return ""
+    return (match["address"] or match["name"]).lower().removesuffix(".")
 
 
 def _authority(origin: str) -> str:

@@ -8,7 +8,7 @@ it is slow. One that takes nothing for longer is cut.
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from typing import Final
 
@@ -18,6 +18,7 @@ from multidict import CIMultiDict
 from primesvc.errors import PrimesvcError
 from primesvc.formats.coding import Assembly
 from primesvc.results.layout import Layout
+from primesvc.results.reader import Part
 from primesvc.service import PrimeService
 from primesvc.web.meter import meter_of
 from primesvc.web.ranges import ByteRange, Multipart
@@ -132,32 +133,41 @@ class Sending:
         self, range_: ByteRange, coding: str | None = None, assembly: Assembly | None = None
     ) -> None:
         at = range_.first
-        gentle = False
+        slow = False
         while at < range_.stop:
-            stalled = False
-            parts = self._service.read(self._layout, at, range_.stop, coding=coding, gentle=gentle)
+            parts = self._service.read(self._layout, at, range_.stop, coding=coding, gentle=slow)
             async with aclosing(parts):
-                async for part in parts:
-                    at += part.raw_bytes
-                    if assembly is not None:
-                        assembly.add(part.raw_bytes, part.crc)
-                    rest = b""
-                    for start in range(0, len(part.view), WRITE_BYTES):
-                        chunk = bytes(part.view[start : start + WRITE_BYTES])
-                        if not await self._write(chunk):
-                            stalled = True
-                            if coding is None:
-                                at -= len(part.view) - start - len(chunk)
-                            else:
-                                rest = bytes(part.view[start + len(chunk) :])
-                            break
-                    if stalled or gentle:
-                        break
-            # A client that took a small step in time is served at full speed again.
-            gentle = stalled
-            if stalled:
+                sent, rest, slow = await self._send_until_slow(parts, assembly, one=slow)
+            at += sent
+            if slow:
                 await self._drain()
                 await self._write_patiently(rest)
+
+    async def _send_until_slow(
+        self, parts: AsyncIterator[Part], assembly: Assembly | None, *, one: bool
+    ) -> tuple[int, bytes, bool]:
+        """Send parts until the client is slow to take one, or with `one` the next alone.
+
+        Returns how many bytes of the file are done with, what is still to be
+        sent of a coded part, and whether the client is slow. Nothing of a part
+        is held any more then: it may be large, and the client slow for long.
+        """
+        done = 0
+        async for part in parts:
+            done += part.raw_bytes
+            if assembly is not None:
+                assembly.add(part.raw_bytes, part.crc)
+            for start in range(0, len(part.view), WRITE_BYTES):
+                stop = start + WRITE_BYTES
+                if not await self._write(bytes(part.view[start:stop])):
+                    rest = part.view[stop:]
+                    if assembly is not None:
+                        return done, bytes(rest), True
+                    return done - len(rest), b"", True
+            if one:
+                # A client that took a small step in time is served at full speed again.
+                break
+        return done, b"", False
 
     async def _write(self, chunk: bytes) -> bool:
         """Hand the chunk to the transport; whether the client took its bytes in time."""

@@ -1,5 +1,6 @@
 """Fixtures that many tests share: a service, and its application behind a real server."""
 
+import signal
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -9,6 +10,10 @@ from aiohttp.test_utils import TestClient
 from pytest_aiohttp.plugin import AiohttpClient
 
 from primesvc import PrimeService, Settings, create_app
+
+# A shell that runs the tests in the background has them ignore Ctrl-C, and with them every
+# program they start, those that are to be ended by it too.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 Client = TestClient[web.Request, web.Application]
 

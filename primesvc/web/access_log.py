@@ -1,15 +1,15 @@
 """One line a request, as text or as JSON.
 
-aiohttp's own access log costs 34 µs a request and a record of `logging` 3 µs;
-a line here costs 1.3 µs. Where a stream is given, lines go to it as they are,
+aiohttp's own access log costs 34 µs a request, a record of `logging` alone 3 µs;
+a line here costs 2 µs. Where a stream is given, lines go to it as they are,
 a batch at a time; else each is handed to the logger `primesvc.access`.
 """
 
 import asyncio
 import contextlib
 import logging
-import time
 from json.encoder import encode_basestring_ascii as quoted
+from time import perf_counter, time
 from typing import Final, TextIO
 
 from aiohttp import web
@@ -35,18 +35,24 @@ class AccessLog:
         self._trust_forwarded = trust_forwarded
         self._lines: list[str] = []
         # Unix time is `perf_counter` and this; looked at anew with every batch.
-        self._offset_s = time.time() - time.perf_counter()
+        self._offset_s = time() - perf_counter()
         self._second = 0
         self._stamp = ""
 
     def note(
-        self, request: web.Request, status: int, sent_bytes: int, began_s: float, request_id: str
+        self,
+        request: web.Request,
+        method: str,
+        status: int,
+        sent_bytes: int,
+        began_s: float,
+        request_id: str,
     ) -> None:
         """Log a request that began at `began_s` on `perf_counter`; `sent_bytes` are of the body.
 
         What clients chose is quoted, so that none of it reads as another line.
         """
-        ended_s = time.perf_counter()
+        ended_s = perf_counter()
         micros = int((ended_s - began_s) * 1e6)
         now_s = ended_s + self._offset_s
         second = int(now_s)
@@ -58,7 +64,7 @@ class AccessLog:
         else:
             peer = request.protocol.peername
             client = peer[0] if type(peer) is tuple else UNIX
-        method, path = request.method, quoted(request.raw_path)
+        path = quoted(request.raw_path)
         if self._json:
             line = (
                 f'{{"time":"{stamp}","level":"INFO","logger":"primesvc.access",'
@@ -79,7 +85,7 @@ class AccessLog:
         self._lines.append(line)
 
     def _flush(self) -> None:
-        self._offset_s = time.time() - time.perf_counter()
+        self._offset_s = time() - perf_counter()
         lines, self._lines = self._lines, []
         # Nobody may read it any more: that is no reason to stop serving.
         with contextlib.suppress(OSError, ValueError):

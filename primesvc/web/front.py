@@ -1,9 +1,10 @@
 """What happens to every request before and after its handler.
 
-Around each handler instead of in a middleware: aiohttp takes 0.8 µs to come to
-one, of the 30 that a repeated request takes, and here all that can be known of
-a route is known beforehand. Each step is a lookup or less for a request that
-asks for nothing special.
+Around each handler instead of in a middleware: what can be known of a route is
+known beforehand, and all of it together takes 0.9 µs of the 30 that a repeated
+request takes, an empty middleware 1.4 µs (CPython 3.11, aiohttp 3.14, 2-core
+AMD EPYC). Each step is a lookup or less for a request that asks for nothing
+special.
 """
 
 import asyncio
@@ -120,7 +121,7 @@ class Front:
                 )
                 counts[status] += 1
                 if access_log is not None and more is not None:
-                    access_log.note(request, status, sent_bytes, began_s, more[0][1])
+                    access_log.note(request, method, status, sent_bytes, began_s, more[0][1])
                 raise
             except Exception:
                 more = more or prepare(request, None)
@@ -145,7 +146,7 @@ class Front:
             elif type(response) is Stream:
                 sent_bytes = response.sent_bytes
             if access_log is not None and more is not None:
-                access_log.note(request, status, sent_bytes, began_s, more[0][1])
+                access_log.note(request, method, status, sent_bytes, began_s, more[0][1])
             return response
 
         return answer

@@ -72,7 +72,7 @@ def sieve(
         cuts = np.searchsorted(primes, np.array([piece.start for piece in run], np.uint64))
         for piece, part in zip(run, np.split(primes, cuts[1:]), strict=True):
             summaries.append(_summary(part, piece))
-            packs.append(pack(part))
+            packs.append(pack(part, piece))
     payload = _deliver(packs, slot)
     return Sieved(summaries, [len(p) for p in packs], payload, time.perf_counter() - began)
 

@@ -7,22 +7,25 @@ Layout, little-endian, one piece of bytes that can be stored anywhere:
 
 | bytes          | content                                                       |
 |----------------|---------------------------------------------------------------|
-| 4              | magic `PSG1`                                                  |
+| 4              | magic `PSG2`                                                  |
 | 1              | width of a gap in bytes: 1, 2, 4 or 8                         |
 | 1              | scale: a gap counts units of 1 or of 2                        |
 | 2              | zero                                                          |
 | 4              | count: how many primes                                        |
-| 4              | how many marks: ceil(count / 2^16)                            |
+| 4              | check sum: CRC-32 of the range (two 8-byte numbers), of what  |
+|                | stands before, and of all that follows                        |
 | 8 a mark       | marks: the primes at the positions 0, 2^16, 2 * 2^16, ...     |
 | width a gap    | the count - 1 gaps between neighbours, divided by the scale   |
 
 Primes above 2 are odd and their gaps even: halved, a gap fits one byte up to
 510 instead of 255, which holds below 3 * 10^11 throughout (the first larger
 gap follows 304599508537). The marks give any position without decoding what
-stands before it.
+stands before it. The check sum tells what a cache elsewhere has damaged, also if it
+is whole but of another range; it costs 0.25 ns a prime (zlib 1.2.13, AMD EPYC).
 """
 
 import struct
+import zlib
 from dataclasses import dataclass
 from typing import Final, NamedTuple, Self
 
@@ -32,7 +35,11 @@ from numpy.typing import NDArray
 from primesvc.sieve.range import Range
 
 _HEADER: Final = struct.Struct("<4sBBHII")
-_MAGIC: Final = b"PSG1"
+_CHECKED: Final = 12
+"""Bytes of the header in front of the check sum."""
+
+_RANGE: Final = struct.Struct("<QQ")
+_MAGIC: Final = b"PSG2"
 _GAP_TYPES: Final = {1: np.uint8, 2: np.uint16, 4: np.uint32, 8: np.uint64}
 
 MARK_EVERY: Final = 2**16
@@ -65,41 +72,47 @@ def digit_cuts(range_: Range) -> list[Range]:
     return [Range(start, end) for start, end in zip(starts, ends, strict=True)]
 
 
-def pack(primes: NDArray[np.uint64]) -> bytes:
-    """Pack ascending primes, shape (n,), n < 2^32."""
-    count = len(primes)
+def pack(primes: NDArray[np.uint64], range_: Range) -> bytes:
+    """Pack the primes of the closed range, ascending, shape (n,), n < 2^32."""
     marks = primes[::MARK_EVERY].astype("<u8")
-    if count < 2:
-        return _HEADER.pack(_MAGIC, 1, 1, 0, count, len(marks)) + marks.tobytes()
     gaps = np.diff(primes)
-    scale = 1 if primes[0] == 2 else 2
+    scale = 1 if len(primes) < 2 or primes[0] == 2 else 2
     if scale == 2:
         gaps >>= np.uint64(1)
-    largest = int(gaps.max())
+    largest = int(gaps.max(initial=0))
     width = next(width for width in _GAP_TYPES if largest < 256**width)
-    header = _HEADER.pack(_MAGIC, width, scale, 0, count, len(marks))
-    return b"".join((header, marks.tobytes(), gaps.astype(f"<u{width}").tobytes()))
+    head = _HEADER.pack(_MAGIC, width, scale, 0, len(primes), 0)[:_CHECKED]
+    rest = marks.tobytes(), gaps.astype(f"<u{width}").tobytes()
+    return b"".join((head, _check_sum(range_, head, *rest).to_bytes(4, "little"), *rest))
+
+
+def _check_sum(range_: Range, *parts: bytes | memoryview) -> int:
+    crc = zlib.crc32(_RANGE.pack(range_.start, range_.end))
+    for part in parts:
+        crc = zlib.crc32(part, crc)
+    return crc
 
 
 class Packed:
     """A view of packed primes; decodes what is asked for, copies nothing until then.
 
-    `data` is what `pack` made. Raises `ValueError` if it is not: the bytes may
-    come from a store that others write to.
+    `data` is what `pack` made. Raises `ValueError` if it cannot be: the bytes
+    may come from a store that others write to. Whether they are the primes of
+    a range, and all of them, `check` tells.
     """
 
-    __slots__ = ("_gaps", "_marks", "_scale", "count", "data")
+    __slots__ = ("_check_sum", "_gaps", "_marks", "_scale", "count", "data")
 
     def __init__(self, data: bytes | memoryview) -> None:
         if len(data) < _HEADER.size:
             raise ValueError(f"{len(data)} bytes are too few for packed primes")
-        magic, width, scale, zero, count, marks = _HEADER.unpack_from(data)
+        magic, width, scale, zero, count, self._check_sum = _HEADER.unpack_from(data)
+        marks = -(-count // MARK_EVERY)
         if (
             magic != _MAGIC
             or width not in _GAP_TYPES
             or scale not in (1, 2)
             or zero != 0
-            or marks != -(-count // MARK_EVERY)
             or len(data) != _HEADER.size + 8 * marks + width * max(count - 1, 0)
         ):
             raise ValueError("these bytes are not packed primes")
@@ -113,9 +126,18 @@ class Packed:
         )
 
     @classmethod
-    def of(cls, primes: NDArray[np.uint64]) -> Self:
-        """Pack ascending primes and view the result."""
-        return cls(pack(primes))
+    def of(cls, primes: NDArray[np.uint64], range_: Range) -> Self:
+        """Pack the primes of the closed range, ascending, and view the result."""
+        return cls(pack(primes, range_))
+
+    def check(self, range_: Range) -> None:
+        """Return if this is what `pack` made for the closed range. Raises `ValueError` if not.
+
+        Reads it all: 0.25 ms a megabyte.
+        """
+        view = memoryview(self.data)
+        if _check_sum(range_, view[:_CHECKED], view[_HEADER.size :]) != self._check_sum:
+            raise ValueError(f"these packed primes are damaged, or not those of {range_}")
 
     def primes(self, first: int = 0, stop: int | None = None) -> NDArray[np.uint64]:
         """The primes at the positions [first, stop), uint64, 1 to 2 ns a prime.
@@ -164,16 +186,14 @@ class Packed:
     def window(self, first: int, stop: int) -> bytes:
         """The primes at [first, stop) as packed bytes of their own; nothing is decoded.
 
-        `first` is a multiple of `MARK_EVERY`.
+        `first` is a multiple of `MARK_EVERY`. They have no check sum, and are not to be stored.
         """
         if first % MARK_EVERY:
             raise ValueError(f"a window starts at a multiple of {MARK_EVERY}, not at {first}")
         stop = min(stop, self.count)
         marks = self._marks[first // MARK_EVERY : -(-stop // MARK_EVERY)]
         gaps = self._gaps[first : max(stop - 1, first)]
-        header = _HEADER.pack(
-            _MAGIC, gaps.itemsize, self._scale, 0, max(stop - first, 0), len(marks)
-        )
+        header = _HEADER.pack(_MAGIC, gaps.itemsize, self._scale, 0, max(stop - first, 0), 0)
         return b"".join((header, marks.tobytes(), gaps.tobytes()))
 
     def __repr__(self) -> str:

@@ -27,6 +27,7 @@ from primesvc.sieve.engine import Engine, counting_s, listing_s
 from primesvc.sieve.grid import Grid
 from primesvc.sieve.packed import Packed, Summary
 from primesvc.sieve.range import Range
+from primesvc.store.lru import LRUCache
 from primesvc.store.summaries import SummaryTable
 
 log = logging.getLogger(__name__)
@@ -51,7 +52,7 @@ class StoreStats:
     sieved: int = 0
     """Computed by a worker for a job or a reader."""
     damaged: int = 0
-    """Found in the cache but not readable; computed again."""
+    """Found in the cache but damaged, or not what it should be; computed again."""
     cache_errors: int = 0
     """Times the cache raised; the work went on without it."""
 
@@ -99,6 +100,8 @@ class SegmentStore:
         self._on_sieved = on_sieved
         self._cache_fails = False
         self._cache = cache
+        # What our own hands out never left the process: there is nothing to be found out.
+        self._checks = not isinstance(cache, LRUCache)
         self._summaries = summaries
         self._engine = engine
         self._chunk_bytes = chunk_bytes
@@ -124,6 +127,8 @@ class SegmentStore:
             return None
         try:
             packed = Packed(data)
+            if self._checks:
+                packed.check(piece)
         except (TypeError, ValueError):
             self.stats.damaged += 1
             return None

@@ -22,6 +22,10 @@ from primesvc.sieve.range import MAX_NUMBER, Range
 from tests.oracles import primes_between
 
 HEADER_BYTES = 16
+CHECKED_BYTES = 12
+
+LINE = Range(0, MAX_NUMBER)
+"""What holds whatever is packed; only the check sum depends on it."""
 
 powers_of_ten = st.builds(lambda k, step: 10**k + step, st.integers(0, 19), st.integers(-1, 1))
 numbers = st.integers(0, MAX_NUMBER) | st.integers(0, 1000) | powers_of_ten
@@ -56,7 +60,7 @@ def many(count: int, *, start: int = 3, half_gap: int = 20, seed: int = 1) -> ND
 
 
 THREE_BLOCKS = many(2 * MARK_EVERY + 5000)
-PACKED_BLOCKS = Packed.of(THREE_BLOCKS)
+PACKED_BLOCKS = Packed.of(THREE_BLOCKS, LINE)
 places = st.integers(0, len(THREE_BLOCKS) + 10) | st.builds(
     lambda block, step: max(block * MARK_EVERY + step, 0), st.integers(0, 2), st.integers(-3, 3)
 )
@@ -65,8 +69,8 @@ places = st.integers(0, len(THREE_BLOCKS) + 10) | st.builds(
 @given(odd_numbers())
 def test_packing_loses_nothing(primes: NDArray[np.uint64]) -> None:
     """Whatever the gaps, what was packed comes out again, from bytes and from a view of them."""
-    data = pack(primes)
-    for packed in (Packed(data), Packed(memoryview(data)), Packed.of(primes)):
+    data = pack(primes, LINE)
+    for packed in (Packed(data), Packed(memoryview(data)), Packed.of(primes, LINE)):
         assert packed.count == len(primes)
         assert packed.primes().dtype == np.uint64
         np.testing.assert_array_equal(packed.primes(), primes)
@@ -88,7 +92,7 @@ def test_packing_loses_nothing(primes: NDArray[np.uint64]) -> None:
 )
 def test_the_smallest_and_the_widest_lists(primes: list[int]) -> None:
     """None, one, the only even prime, the widest gap of all, and the first that fits no byte."""
-    assert Packed.of(np.array(primes, np.uint64)).primes().tolist() == primes
+    assert Packed.of(np.array(primes, np.uint64), LINE).primes().tolist() == primes
 
 
 @pytest.mark.parametrize("start", [2, 3, 2**63])
@@ -96,7 +100,7 @@ def test_the_smallest_and_the_widest_lists(primes: list[int]) -> None:
 def test_counts_around_a_mark(count: int, start: int) -> None:
     """A list that ends just before, at or just after a mark is as exact as any."""
     primes = many(count, start=start)
-    packed = Packed.of(primes)
+    packed = Packed.of(primes, LINE)
     assert packed.count == count
     np.testing.assert_array_equal(packed.primes(), primes)
     np.testing.assert_array_equal(packed.primes(count - 1), primes[-1:])
@@ -106,7 +110,7 @@ def test_counts_around_a_mark(count: int, start: int) -> None:
 def test_a_gap_takes_the_fewest_bytes_that_hold_the_largest(half_gap: int, width: int) -> None:
     """Gaps up to 510 take one byte a prime, larger ones two, four or eight."""
     primes = np.array([5, 7, 7 + 2 * half_gap], np.uint64)
-    assert len(pack(primes)) == HEADER_BYTES + 8 + 2 * width
+    assert len(pack(primes, LINE)) == HEADER_BYTES + 8 + 2 * width
 
 
 @given(places, places)
@@ -126,7 +130,9 @@ def test_a_window_is_a_packed_slice(block: int, stop: int) -> None:
 @given(odd_numbers(), st.integers(0, 25))
 def test_a_window_of_a_short_list_is_packed_too(primes: NDArray[np.uint64], stop: int) -> None:
     """Windows keep the width and the unit of the gaps, also where 2 is among the primes."""
-    np.testing.assert_array_equal(Packed(Packed.of(primes).window(0, stop)).primes(), primes[:stop])
+    np.testing.assert_array_equal(
+        Packed(Packed.of(primes, LINE).window(0, stop)).primes(), primes[:stop]
+    )
 
 
 @pytest.mark.parametrize("first", [1, MARK_EVERY - 1, MARK_EVERY + 1])
@@ -139,7 +145,7 @@ def test_a_window_starts_at_a_mark(first: int) -> None:
 @given(odd_numbers(), numbers)
 def test_an_index_counts_the_primes_below(primes: NDArray[np.uint64], number: int) -> None:
     """The index of a number is that of a search in the whole list."""
-    packed = Packed.of(primes)
+    packed = Packed.of(primes, LINE)
     for wanted in (number, *primes.tolist()):
         assert packed.index(wanted) == np.searchsorted(primes, np.uint64(wanted))
     assert packed.index(0) == 0
@@ -180,7 +186,7 @@ def test_a_summary_counts_what_str_would_write(
     """Count and digits of any part are those of the primes in it, written out one by one."""
     range_ = Range(*sorted((start, end)))
     inside = [prime for prime in primes.tolist() if range_.start <= prime <= range_.end]
-    packed = Packed.of(primes)
+    packed = Packed.of(primes, LINE)
     assert packed.summary(range_) == Summary(len(inside), sum(len(str(p)) for p in inside))
     runs = packed.positions(range_)
     found = [prime for run in runs for prime in primes[run.first : run.stop].tolist()]
@@ -191,7 +197,7 @@ def test_a_summary_counts_what_str_would_write(
 
 def test_positions_of_the_first_primes() -> None:
     """The primes up to 1100 stand in runs of 4, 21, 143 and 16 by their number of digits."""
-    packed = Packed.of(np.array(primes_between(0, 1100), np.uint64))
+    packed = Packed.of(np.array(primes_between(0, 1100), np.uint64), LINE)
     assert packed.positions(Range(0, 1100)) == [
         Positions(0, 4, 1),
         Positions(4, 25, 2),
@@ -204,7 +210,7 @@ def test_positions_of_the_first_primes() -> None:
 @given(odd_numbers())
 def test_truncated_or_longer_bytes_are_refused(primes: NDArray[np.uint64]) -> None:
     """Bytes that lack their end, or go on behind it, are not packed primes."""
-    data = pack(primes)
+    data = pack(primes, LINE)
     for length in range(len(data)):
         with pytest.raises(ValueError, match="packed primes"):
             Packed(data[:length])
@@ -212,10 +218,10 @@ def test_truncated_or_longer_bytes_are_refused(primes: NDArray[np.uint64]) -> No
         Packed(data + b"\0")
 
 
-@given(odd_numbers(), st.integers(0, 8 * HEADER_BYTES - 1))
+@given(odd_numbers(), st.integers(0, 8 * CHECKED_BYTES - 1))
 def test_a_flipped_bit_in_the_header_is_noticed(primes: NDArray[np.uint64], bit: int) -> None:
-    """No single bit of the header can change unnoticed."""
-    data = bytearray(pack(primes))
+    """No single bit of the header, the check sum aside, can change unnoticed."""
+    data = bytearray(pack(primes, LINE))
     data[bit // 8] ^= 1 << bit % 8
     with pytest.raises(ValueError, match="packed primes"):
         Packed(bytes(data))
@@ -232,19 +238,27 @@ def test_foreign_bytes_are_refused(data: bytes) -> None:
     st.sampled_from([1, 2, 4, 8]),
     st.sampled_from([1, 2]),
     st.integers(0, 3) | st.integers(0, 2**32 - 1),
-    st.integers(0, 3) | st.integers(0, 2**32 - 1),
+    st.integers(0, 2**32 - 1),
     st.binary(max_size=100),
 )
-@example(width=1, scale=1, count=0, marks=1, rest=bytes(8))
-@example(width=1, scale=1, count=1, marks=0, rest=b"")
-@example(width=8, scale=2, count=2, marks=2, rest=bytes(24))
+@example(width=1, scale=1, count=0, check_sum=0, rest=bytes(8))
+@example(width=1, scale=1, count=1, check_sum=0, rest=b"")
+@example(width=8, scale=2, count=2, check_sum=0, rest=bytes(16))
 def test_a_header_that_claims_what_is_not_there_is_refused(
-    width: int, scale: int, count: int, marks: int, rest: bytes
+    width: int, scale: int, count: int, check_sum: int, rest: bytes
 ) -> None:
     """A header is believed only if the bytes behind it are as many as it says."""
-    data = struct.pack("<4sBBHII", b"PSG1", width, scale, 0, count, marks) + rest
-    if marks == (1 if count else 0) and len(rest) == 8 * marks + width * max(count - 1, 0):
+    data = struct.pack("<4sBBHII", b"PSG2", width, scale, 0, count, check_sum) + rest
+    marks = -(-count // MARK_EVERY)
+    if len(rest) == 8 * marks + width * max(count - 1, 0):
         assert len(Packed(data).primes()) == count
     else:
         with pytest.raises(ValueError, match="packed primes"):
             Packed(data)
+
+
+def test_what_an_earlier_version_packed_is_refused() -> None:
+    """Packed primes without a check sum are none: they are sieved again."""
+    data = struct.pack("<4sBBHII", b"PSG1", 1, 2, 0, 2, 1) + struct.pack("<QB", 5, 1)
+    with pytest.raises(ValueError, match="packed primes"):
+        Packed(data)

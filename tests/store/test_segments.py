@@ -321,7 +321,7 @@ async def test_a_count_stores_no_primes(service: PrimeService, store: SegmentSto
         "text of another program's",
         17,
         ["a", "list"],
-        pack(np.array([2, 3, 5, 7], np.uint64))[:-1],
+        pack(np.array([2, 3, 5, 7], np.uint64), CELLS.piece(5))[:-1],
     ],
     ids=["empty", "nonsense", "text", "number", "list", "truncated"],
 )

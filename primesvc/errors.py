@@ -144,9 +144,10 @@ class RangeNotAllowed(PrimesvcError, ValueError):
 
     status, slug, title = 422, "range-not-allowed", "Range not allowed"
 
-    def __init__(self, reason: str, *, limit: int) -> None:
+    def __init__(self, reason: str, *, limit: float, estimate_s: float | None = None) -> None:
         super().__init__(reason)
         self.limit = limit
+        self.estimate_s = estimate_s
 
 
 class NotAcceptable(PrimesvcError, ValueError):

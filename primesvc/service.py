@@ -14,9 +14,11 @@ import numpy as np
 from aiocache.base import BaseCache
 from numpy.typing import NDArray
 
+from primesvc.budget import SUMMARY_BYTES, Budget
 from primesvc.compute.arena import Arena
 from primesvc.compute.cpus import usable_cpus
 from primesvc.compute.dispatcher import INLINE_S, Dispatcher
+from primesvc.compute.memory import usable_memory_bytes
 from primesvc.compute.pool import ForeignExecutor, ProcessPool, Runner
 from primesvc.errors import RangeNotAllowed, ServiceClosed
 from primesvc.formats.base import Format, total_bytes
@@ -25,9 +27,10 @@ from primesvc.jobs.journal import Journal
 from primesvc.jobs.manager import JobManager
 from primesvc.jobs.planner import plan_cost_s
 from primesvc.jobs.table import JobTable
+from primesvc.results.buffers import Buffers, Lease
 from primesvc.results.layout import Layout
-from primesvc.results.pieces import Source, cut_page, read_arrays
-from primesvc.results.reader import ByteReader, Part
+from primesvc.results.pieces import Source, cut_page, piece_bytes, read_arrays
+from primesvc.results.reader import ByteReader, Part, full_bytes, gentle_bytes
 from primesvc.results.result import Result
 from primesvc.settings import Settings
 from primesvc.sieve.engine import Engine, load_engine
@@ -41,10 +44,6 @@ from primesvc.store.summaries import SummaryTable
 SLOT_BYTES: Final = 4 * 2**20
 """Bytes of one shared slot, and the most a call returns: the text of a segment
 of 2^22 numbers, 2.6 MB, fits, and a handful of them stays in the third-level cache."""
-
-SUMMARY_BYTES: Final = 16 * 2**20
-"""Memory for the summaries of pieces: two million, which is 10^14 numbers wide
-above 2^36."""
 
 SMALL_BYTES: Final = 16 * 2**10
 """Bodies up to here are made on the event loop and kept with their job: 2,000
@@ -77,6 +76,15 @@ class PrimeService:
         self.settings = settings or Settings()
         self.workers = self.settings.workers or usable_cpus()
         """How many processors it sieves on."""
+        # One process more than processors: see dispatcher.EXPRESS_S. Those of an
+        # embedder's executor are the embedder's business.
+        self._processes = 0 if executor is not None else self.workers + 1
+        self.budget = Budget.of(
+            self.settings, processes=self._processes, usable_bytes=usable_memory_bytes()
+        )
+        """How its memory is shared out."""
+        self.buffers = Buffers(self.budget.buffer_bytes)
+        """Memory for results on their way to clients."""
         self.engine: Engine
         self.cache: BaseCache
         self.store: SegmentStore
@@ -108,6 +116,7 @@ class PrimeService:
                 # An embedder's executor gets all the work.
                 inline_s=0.0 if self._executor is not None else INLINE_S,
                 hang_s=settings.hang_timeout_s,
+                memory_bytes=None if self._executor is not None else self.budget.call_bytes,
             )
             self.cache = self._open_cache(stack)
             self.store = SegmentStore(
@@ -119,7 +128,7 @@ class PrimeService:
             )
             self.jobs = JobTable(
                 max_jobs=settings.max_jobs,
-                max_bytes=settings.max_job_bytes,
+                max_bytes=self.budget.job_bytes,
                 ttl_s=settings.job_ttl_s,
                 max_unfinished=settings.max_unfinished_jobs,
                 on_forget=lambda job: self._manager.forgotten(job),
@@ -131,7 +140,7 @@ class PrimeService:
                 self.store,
                 self.dispatcher,
                 self.engine,
-                cache_bytes=settings.cache_bytes,
+                cache_bytes=self.budget.cache_bytes,
                 ahead=ahead,
             )
             stack.push_async_callback(self._stop, runner)
@@ -151,22 +160,22 @@ class PrimeService:
     def _open_cache(self, stack: AsyncExitStack) -> BaseCache:
         if self._cache is not None:
             return self._cache
-        cache = LRUCache(max_bytes=self.settings.cache_bytes)
+        cache = LRUCache(max_bytes=self.budget.cache_bytes)
         stack.push_async_callback(cache.close)
         return cache
 
     def _open_arena(self, stack: AsyncExitStack) -> Arena | None:
         if self._executor is not None:
             return None  # its workers may be on another machine
-        arena = Arena(slots=4 * (self.workers + 2), slot_bytes=SLOT_BYTES)
+        slots = min(4 * (self.workers + 2), self.budget.buffer_bytes // 2 // SLOT_BYTES)
+        arena = Arena(slots=slots, slot_bytes=SLOT_BYTES)
         stack.callback(arena.close)
         return arena
 
     async def _open_runner(self, stack: AsyncExitStack) -> Runner:
         if self._executor is not None:
             return ForeignExecutor(self._executor)
-        # One more than the processors: see dispatcher.EXPRESS_S.
-        self.pool = ProcessPool(self.workers + 1)
+        self.pool = ProcessPool(self._processes)
         stack.push_async_callback(self.pool.close)
         return self.pool
 
@@ -225,18 +234,21 @@ class PrimeService:
         Nothing is started; what is cached already is not looked for. Raises
         `RangeNotAllowed` as `submit` does.
         """
-        self._check_span(range_)
-        return estimate(range_), plan_cost_s(range_, self.engine, kind) / self.workers
+        return estimate(range_), self._check_range(range_, kind)
 
     async def submit(self, range_: Range, kind: Kind = Kind.PRIMES) -> Job:
         """The job for a range: the one there is, or a new one that starts at once.
 
-        Raises `RangeNotAllowed` beyond `max_span`, `ServiceFull`, `ServiceClosed`.
+        Raises `RangeNotAllowed` beyond `max_span` and `max_job_s`, `ServiceFull`,
+        `ServiceClosed`.
         """
         if self.closed:
             raise ServiceClosed
-        self._check_span(range_)
-        if self.phase is Phase.DRAINING and self.jobs.find(range_, kind) is None:
+        job = self.jobs.find(range_, kind)
+        if job is not None:
+            return job
+        self._check_range(range_, kind)
+        if self.phase is Phase.DRAINING:
             raise ServiceClosed
         return await self._manager.submit(range_, kind)
 
@@ -255,14 +267,24 @@ class PrimeService:
         """What the cache holds and did; None for an embedder's of another kind."""
         return self.cache.stats() if isinstance(self.cache, LRUCache) else None
 
-    def _check_span(self, range_: Range) -> None:
-        limit = self.settings.max_span
-        if range_.span > limit:
+    def _check_range(self, range_: Range, kind: Kind) -> float:
+        """About how many seconds a job would take here. Raises `RangeNotAllowed`."""
+        max_span, max_job_s = self.settings.max_span, self.settings.max_job_s
+        if range_.span > max_span:
             raise RangeNotAllowed(
-                f"the range {range_} holds {range_.span} numbers, the limit is {limit}; "
+                f"the range {range_} holds {range_.span} numbers, the limit is {max_span}; "
                 "ask for parts of it, or raise max_span",
-                limit=limit,
+                limit=max_span,
             )
+        seconds = plan_cost_s(range_, self.engine, kind) / self.workers
+        if seconds > max_job_s:
+            raise RangeNotAllowed(
+                f"the range {range_} would take about {seconds:.3g} s here, the limit is "
+                f"{max_job_s:g} s; ask for parts of it, or raise max_job_s",
+                limit=max_job_s,
+                estimate_s=seconds,
+            )
+        return seconds
 
     def job(self, job_id: str) -> Job:
         """The job with this id. Raises `UnknownJob`."""
@@ -300,10 +322,18 @@ class PrimeService:
     async def page(self, result: Result, offset: int, limit: int) -> Result | None:
         """The primes at the positions [offset, offset + limit) of a result; None if there are none.
 
-        Costs the same anywhere: at most two pieces are looked into.
+        Costs the same anywhere: at most two pieces are looked into. Raises `ServiceFull`.
         """
         flow = self.dispatcher.flow(f"page {result.plan.range}")
-        return await cut_page(self._source, result, flow, offset, limit)
+        with self.buffers.lease(2 * piece_bytes(result.plan)):
+            return await cut_page(self._source, result, flow, offset, limit)
+
+    def lease(self, layout: Layout) -> Lease:
+        """Memory to send a file with, to be held while it is sent. Raises `ServiceFull`.
+
+        As it is it suffices to read gently, extended to read at full speed.
+        """
+        return self.buffers.lease(gentle_bytes(layout), for_speed=full_bytes(layout, self._source))
 
     def read(
         self,

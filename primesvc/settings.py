@@ -148,10 +148,13 @@ class Settings:
         "processors to sieve on; 0 takes all this process may use",
         least=0, most=1024,
     )  # fmt: skip
+    memory_bytes: int = _setting(
+        0, _bytes, "bytes",
+        "memory for everything, workers too; 0 takes half of what there is", least=0,
+    )  # fmt: skip
     cache_bytes: int = _setting(
-        256 * 2**20, _bytes, "bytes",
-        "memory for primes that are kept, evicted least recently used first",
-        least=2**20,
+        0, _bytes, "bytes",
+        "part of it for primes that are kept; 0 takes a quarter, 256 MiB at the most", least=0,
     )  # fmt: skip
     engine: str = _setting(
         "auto", str, "name", "what sieves; auto takes the fastest there is", choices=ENGINE_CHOICES
@@ -159,6 +162,10 @@ class Settings:
     max_span: int = _setting(
         10**13, _big, "numbers", "longest range that is accepted", least=1, most=2**64
     )
+    max_job_s: float = _setting(
+        6 * 3600.0, _seconds, "seconds",
+        "longest that a job may take here by its estimate to be accepted", least=1,
+    )  # fmt: skip
     max_jobs: int = _setting(
         4096, _whole, "jobs", "jobs that are known at a time; the oldest finished go first",
         least=1,
@@ -167,11 +174,18 @@ class Settings:
         1024, _whole, "jobs", "jobs that are waiting or running at a time", least=1
     )
     max_job_bytes: int = _setting(
-        64 * 2**20, _bytes, "bytes", "memory for what is known of jobs", least=2**20
-    )
+        0, _bytes, "bytes",
+        "part of the memory for what is known of jobs; 0 takes an eighth, 64 MiB at the most",
+        least=0,
+    )  # fmt: skip
     max_event_streams: int = _setting(
         1000, _whole, "streams", "event streams that are open at a time", least=0
     )
+    max_connections: int = _setting(
+        4096, _whole, "connections",
+        "connections that are open at a time; the one idle for the longest time makes room",
+        least=1,
+    )  # fmt: skip
     job_ttl_s: float = _setting(
         3600.0, _seconds, "seconds", "how long a finished job is known", least=0
     )

@@ -14,8 +14,8 @@ import primesvc
 ROOT = Path(primesvc.__file__).parent
 
 LAYERS = (
-    "errors", "numbers", "logs", "client", "sieve", "settings", "formats", "compute", "store",
-    "jobs", "results", "service", "web", "app", "server", "cli", "__main__",
+    "errors", "numbers", "logs", "client", "sieve", "settings", "formats", "compute", "budget",
+    "store", "jobs", "results", "service", "web", "app", "server", "cli", "__main__",
 )  # fmt: skip
 """The parts of the package from the bottom up: each may import those before it."""
 

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from primesvc import Job, PrimeService, Range, Settings, State
+from primesvc.budget import Budget
 from primesvc.errors import (
     JobCancelled,
     JobFailed,
@@ -408,10 +410,71 @@ async def test_a_range_over_the_limit_is_refused() -> None:
 
 async def test_the_whole_line_takes_no_memory_to_refuse() -> None:
     """Without a limit to the span a range still has to fit the memory for jobs."""
-    async with PrimeService(Settings(workers=1, max_span=2**64)) as service:
+    settings = Settings(workers=1, max_span=2**64, max_job_s=1e15)
+    async with PrimeService(settings) as service:
         with pytest.raises(RangeNotAllowed, match="max_job_bytes"):
             await service.submit(Range(0, MAX_NUMBER))
         assert len(service.jobs) == 0
+
+
+async def test_work_out_of_proportion_is_refused_with_its_estimate() -> None:
+    """A range that would take too long is refused, by the same measure as its estimate."""
+    dear, cheap = Range(MAX_NUMBER - 10**10, MAX_NUMBER), Range(0, 10**10)
+    async with PrimeService(Settings(workers=2)) as service:
+        _, dear_s = service.estimate(dear)
+        _, cheap_s = service.estimate(cheap)
+    assert cheap_s < 10 < dear_s
+    async with PrimeService(Settings(workers=2, max_job_s=10)) as service:
+        for asked in (service.submit, service.count):
+            with pytest.raises(RangeNotAllowed, match="the limit is 10 s") as caught:
+                await asked(dear)
+            assert caught.value.limit == 10
+            assert caught.value.estimate_s is not None
+            assert caught.value.estimate_s > 10
+        with pytest.raises(RangeNotAllowed, match="max_job_s"):
+            service.estimate(dear)
+        assert len(service.jobs) == service.dispatcher.calls == 0
+        job = await service.submit(cheap)
+        assert await service.submit(cheap) is job
+        service.cancel(job)
+
+
+async def test_half_the_work_on_twice_the_workers_is_in_proportion() -> None:
+    """What counts is how long it would take here: more workers may be asked for more."""
+    range_ = Range(0, 10**12)
+    async with PrimeService(Settings(workers=1)) as service:
+        _, seconds = service.estimate(range_, Kind.COUNT)
+    async with PrimeService(Settings(workers=2, max_job_s=seconds * 0.6)) as service:
+        service.cancel(await service.submit(range_, Kind.COUNT))
+    async with PrimeService(Settings(workers=1, max_job_s=seconds * 0.6)) as service:
+        with pytest.raises(RangeNotAllowed):
+            await service.submit(range_, Kind.COUNT)
+
+
+async def test_wide_pieces_are_sieved_one_at_a_time_if_memory_is_short() -> None:
+    """Just below 2^64 a worker takes 200 MB: with memory for one such call they take turns."""
+    top = Range(MAX_NUMBER - 2**29 + 1, MAX_NUMBER)
+    settings = Settings(workers=2, cache_bytes=2**20, max_job_bytes=2**20)
+    least = Budget.of(settings, processes=3, usable_bytes=0).total_bytes
+    settings = replace(settings, memory_bytes=least)
+    most = 0
+
+    async def watch(job: Job) -> None:
+        nonlocal most
+        while not await job.finished(0.001):
+            most = max(most, len(service.dispatcher._running))  # shows nowhere else
+
+    async with PrimeService(settings) as service:
+        async with asyncio.timeout(WAIT_S):
+            job = await service.submit(top, Kind.COUNT)
+            await watch(job)
+        assert job.count == 12_097_979
+        assert most == 1
+    async with PrimeService(replace(settings, memory_bytes=2**33)) as service:
+        async with asyncio.timeout(WAIT_S):
+            job = await service.submit(top, Kind.COUNT)
+            await watch(job)
+        assert most == 2
 
 
 async def test_unfinished_jobs_are_bounded() -> None:

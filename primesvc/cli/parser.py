@@ -11,7 +11,9 @@ from primesvc.formats.catalog import FORMATS
 from primesvc.numbers import read_whole_number
 from primesvc.settings import Settings
 
-LOCAL_SETTINGS: Final = ("workers", "cache_bytes", "engine", "max_span")
+LOCAL_SETTINGS: Final = (
+    "workers", "memory_bytes", "cache_bytes", "engine", "max_span", "max_job_s"
+)  # fmt: skip
 """The settings of the server that also make sense for one command without one."""
 
 _EPILOG: Final = """\

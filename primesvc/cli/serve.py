@@ -20,6 +20,6 @@ def serve(options: argparse.Namespace) -> Exit:
 
     try:
         run(settings)
-    except (AddressUnusable, EngineUnavailable, JournalUnusable) as error:
+    except (AddressUnusable, EngineUnavailable, InvalidSetting, JournalUnusable) as error:
         return complain(error, Exit.USAGE)
     return Exit.OK

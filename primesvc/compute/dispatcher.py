@@ -15,6 +15,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
 from primesvc.compute.arena import Arena, Slot
@@ -75,12 +76,19 @@ class Delivery:
 class Call:
     """A call that waits or runs; `done` is its outcome. `cancel` if nobody wants it any more."""
 
-    __slots__ = ("args", "cost_s", "done", "function", "queued_s", "started")
+    __slots__ = ("args", "cost_s", "done", "function", "memory_bytes", "queued_s", "started")
 
-    def __init__(self, function: Callable[..., Any], args: tuple[Any, ...], cost_s: float) -> None:
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        args: tuple[Any, ...],
+        cost_s: float,
+        memory_bytes: int = 0,
+    ) -> None:
         self.function = function
         self.args = args
         self.cost_s = cost_s
+        self.memory_bytes = memory_bytes
         self.started = False
         self.queued_s = time.perf_counter()
         self.done: asyncio.Future[Delivery] = asyncio.get_running_loop().create_future()
@@ -109,12 +117,15 @@ class Flow:
         self.calls: deque[Call] = deque()
         self.virtual_s = virtual_s
 
-    def submit(self, function: Callable[..., Any], *args: Any, cost_s: float) -> Call:
+    def submit(
+        self, function: Callable[..., Any], *args: Any, cost_s: float, memory_bytes: int = 0
+    ) -> Call:
         """Queue `function(*args, slot)` for a worker; it returns a `Payload` or has one.
 
-        `cost_s` is the estimate the flow is charged. Raises `ServiceClosed`.
+        `cost_s` is the estimate the flow is charged, `memory_bytes` what the
+        worker needs beyond what it always has. Raises `ServiceClosed`.
         """
-        return self._dispatcher.submit(self, Call(function, args, cost_s))
+        return self._dispatcher.submit(self, Call(function, args, cost_s, memory_bytes))
 
     def __repr__(self) -> str:
         return f"<Flow {self.name} {len(self.calls)} queued>"
@@ -124,6 +135,8 @@ class Dispatcher:
     """Runs the calls of all flows on `parallel` workers, and short ones on one more.
 
     Calls of up to `inline_s` estimated seconds run at once on the event loop.
+    Those that run at a time need `memory_bytes` together at the most (None: no
+    bound), but one that needs more than that may run, if no other does that needs any.
     One that takes longer than `hang_s`, and `HANG_FACTOR` times its estimate,
     counts as hung.
     """
@@ -136,7 +149,11 @@ class Dispatcher:
         arena: Arena | None,
         inline_s: float = 0.0,
         hang_s: float = 60.0,
+        memory_bytes: int | None = None,
     ) -> None:
+        self.memory_bytes = memory_bytes
+        self.taken_bytes = 0
+        """Memory that the calls need that run now."""
         self._inline_s = inline_s
         self._hang_s = hang_s
         self._runner = runner
@@ -199,9 +216,10 @@ class Dispatcher:
             self.calls += 1
             self.waits.observe(time.perf_counter() - call.queued_s)
             self._long += not express
+            self.taken_bytes += call.memory_bytes
             task = asyncio.create_task(self._run(call))
             self._running.add(task)
-            task.add_done_callback(self._express_ended if express else self._ended)
+            task.add_done_callback(partial(self._ended, call, express))
 
     def _choose(self, express: bool) -> Flow | None:
         best = None
@@ -210,18 +228,23 @@ class Dispatcher:
                 flow.calls.popleft()
             if not flow.calls:
                 self._waiting.discard(flow)
-            elif (best is None or flow.virtual_s < best.virtual_s) and (
-                not express or flow.calls[0].cost_s <= EXPRESS_S
+            elif (
+                (best is None or flow.virtual_s < best.virtual_s)
+                and (not express or flow.calls[0].cost_s <= EXPRESS_S)
+                and self._has_memory(flow.calls[0])
             ):
                 best = flow
         return best
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        # First of all: as long as it counts, only short calls may take its place.
-        self._long -= 1
-        self._express_ended(task)
+    def _has_memory(self, call: Call) -> bool:
+        # Calls that need none never wait for memory, so those that do cannot be passed for ever.
+        if self.memory_bytes is None or not call.memory_bytes or not self.taken_bytes:
+            return True
+        return self.taken_bytes + call.memory_bytes <= self.memory_bytes
 
-    def _express_ended(self, task: asyncio.Task[None]) -> None:
+    def _ended(self, call: Call, express: bool, task: asyncio.Task[None]) -> None:
+        self._long -= not express
+        self.taken_bytes -= call.memory_bytes
         self._running.discard(task)
         if not self._closed:
             self._start_next()

@@ -41,6 +41,10 @@ def job_id(range_: Range, kind: Kind = Kind.PRIMES) -> str:
     return str(uuid.uuid5(NAMESPACE, f"{kind}:{range_.start}:{range_.end}"))
 
 
+WORKING_BYTES: Final = 16 * 2**10
+"""About how much memory an unfinished job takes for the calls that it waits for."""
+
+
 def job_bytes(pieces: int) -> int:
     """About how much memory a job of so many pieces takes: 8 bytes a summary, and a mark each."""
     return 2048 + 9 * pieces
@@ -110,6 +114,7 @@ class Job:
         "rendered",
         "started_s",
         "state",
+        "working_bytes",
     )  # fmt: skip
 
     def __init__(self, range_: Range, plan: Plan, kind: Kind = Kind.PRIMES) -> None:
@@ -129,6 +134,8 @@ class Job:
         """When the table forgets the job, on `time.monotonic`; set when it is finished."""
         self.extra_bytes = 0
         """Memory of what was added later; see `JobTable.charge`."""
+        self.working_bytes = WORKING_BYTES
+        """Memory of the work for it, 0 once it is finished; see `JobTable.finished`."""
         self.rendered: dict[str, bytes] = {}
         """Whole bodies of small results, by the name of the format."""
         self.pieces_done = 0
@@ -175,6 +182,7 @@ class Job:
         self.error = error
         self._finish(state)
         self.started_s, self.finished_s = started_s, finished_s
+        self.working_bytes = 0
 
     def succeed(self) -> None:
         """From running to succeeded."""
@@ -237,7 +245,7 @@ class Job:
     @property
     def size_bytes(self) -> int:
         """About how much memory the job takes in the table."""
-        return job_bytes(len(self.plan.indices)) + self.extra_bytes
+        return job_bytes(len(self.plan.indices)) + self.extra_bytes + self.working_bytes
 
     def check(self) -> None:
         """Return if the job succeeded.

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from primesvc.errors import JobGone, RangeNotAllowed, ServiceFull, UnknownJob
-from primesvc.jobs.job import Job, Kind, Plan, State, job_bytes
+from primesvc.jobs.job import WORKING_BYTES, Job, Kind, Plan, State, job_bytes
 from primesvc.sieve.range import Range
 
 REMEMBERED: Final = 10_000
@@ -80,7 +80,7 @@ class JobTable:
         Before it is made: the pieces of the whole line would take all memory.
         """
         pieces = len(plan.indices)
-        if job_bytes(pieces) > self._max_bytes:
+        if job_bytes(pieces) + WORKING_BYTES > self._max_bytes:
             raise RangeNotAllowed(
                 f"the range {plan.range} has {pieces} pieces, too many to keep account of in "
                 f"{self._max_bytes} bytes; ask for parts of it, or raise max_job_bytes",
@@ -132,6 +132,8 @@ class JobTable:
     def finished(self, job: Job) -> None:
         """Note that a job is finished: from now on it may be forgotten."""
         if self._by_id.get(job.id) is job:
+            self._bytes -= job.working_bytes
+            job.working_bytes = 0
             if job.known_until_s == math.inf:
                 job.known_until_s = time.monotonic() + self._ttl_s
             self._finished[job.id] = job

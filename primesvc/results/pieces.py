@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from primesvc.compute.dispatcher import Flow
 from primesvc.jobs.job import Plan
 from primesvc.results.result import Result
+from primesvc.sieve.cost import expected_primes
 from primesvc.sieve.engine import Engine
 from primesvc.sieve.packed import MARK_EVERY, Packed
 from primesvc.sieve.range import Range
@@ -29,6 +30,11 @@ class Source:
     """Calls, or pieces, under way for one reader."""
     call_bytes: int
     """Bytes a call returns at the most."""
+
+
+def piece_bytes(plan: Plan) -> int:
+    """Memory that the packed primes of one piece take at the most: two bytes a gap."""
+    return 2 * int(expected_primes(plan.grid.piece(plan.indices[-1])))
 
 
 async def read_arrays(

@@ -16,9 +16,9 @@ from primesvc.compute.worker import Rendering, render
 from primesvc.errors import PrimesvcError
 from primesvc.formats.coding import encode_part
 from primesvc.results.layout import Layout, PieceWindow
-from primesvc.results.pieces import Source, cancel_all
+from primesvc.results.pieces import Source, cancel_all, piece_bytes
 from primesvc.sieve.cost import expected_primes
-from primesvc.sieve.engine import listing_s
+from primesvc.sieve.engine import extra_bytes, listing_s
 from primesvc.sieve.packed import MARK_EVERY, Packed
 from primesvc.sieve.range import Range
 
@@ -36,6 +36,10 @@ GENTLE_BYTES: Final = 2**18
 """Bytes a call makes for a reader that is slow to take them."""
 
 
+LAYOUT_BYTES: Final = 32
+"""Memory a piece that the layout of a file takes."""
+
+
 class Part(NamedTuple):
     """Some bytes of the file, coded or not; the view is valid until the next part is asked for."""
 
@@ -44,6 +48,17 @@ class Part(NamedTuple):
     """How many bytes of the file they stand for."""
     crc: int
     """Check sum of those, where the coding needs it."""
+
+
+def gentle_bytes(layout: Layout) -> int:
+    """Memory that sending a file takes at the least: what its client and a gentle reader hold."""
+    plan = layout.result.plan
+    return 2 * GENTLE_BYTES + piece_bytes(plan) + LAYOUT_BYTES * len(plan.indices)
+
+
+def full_bytes(layout: Layout, source: Source) -> int:
+    """Memory that a reader at full speed takes beyond `gentle_bytes`."""
+    return source.ahead * (source.call_bytes + piece_bytes(layout.result.plan))
 
 
 class ByteReader:
@@ -231,9 +246,10 @@ class ByteReader:
         drop: int = 0,
     ) -> Call:
         primes = expected_primes(range_) if source is None else len(source)
-        cost_s = primes * (RENDER_S if self._coding is None else CODING_S)
+        cost_s, memory_bytes = primes * (RENDER_S if self._coding is None else CODING_S), 0
         if source is None:
             cost_s += listing_s(self._source.engine, range_)
+            memory_bytes = extra_bytes(self._source.engine, range_, listed=True)
         return self._flow.submit(
             render,
             self._source.engine.name,
@@ -241,4 +257,5 @@ class ByteReader:
             range_,
             Rendering(self._format, head, window, drop, self._coding),
             cost_s=cost_s,
+            memory_bytes=memory_bytes,
         )

@@ -12,6 +12,12 @@ from typing import Final
 
 from primesvc.sieve.range import Range
 
+LIGHT_CALL_BYTES: Final = 32 * 2**20
+"""Memory that nearly every call stays within; what a process that makes calls has anyway."""
+
+WIDEST_CALL_BYTES: Final = 192 * 2**20
+"""Memory that no piece of a grid takes more than, beyond that of a light call."""
+
 PACK_S_PER_PRIME: Final = 4e-9
 """Seconds a prime to pack a list: differences, the narrowing of the type, the copy."""
 
@@ -103,3 +109,26 @@ def expected_primes(range_: Range) -> float:
         # At most 0.07 above the mean; that itself is lost in rounding where a range is narrow.
         mean = _log((start + end) // 2)
     return range_.span / max(mean, 1.0)
+
+
+def sieve_bytes(range_: Range, *, listed: bool) -> int:
+    """About how much memory it takes at its peak to sieve the range, or also to list its primes.
+
+    Measured for pieces of 2^28 numbers, MB to count | to list them: 3 | 152 at 2^44, 16 | 135
+    at 10^15, 40 | 141 at 10^16, 66 | 146 at 10^18, 145 | 191 below 2^64 (libprimesieve 12.9;
+    the NumPy engine takes 13 | 155 at 2^44, 107 | 170 at 10^16). Below 2^64 it is 41 to count
+    2^24 numbers. What is allowed for here is a little more.
+    """
+    sieve = 2**24
+    if range_.end > _LARGE_PRIMES_FROM:
+        sieve = 40 * 2**20 + int(110 * 2**20 * min(range_.span / 2**28, 1))
+    if not listed:
+        return sieve
+    primes = int(expected_primes(range_))
+    # The list while it is sieved, then twice while its gaps are made; and the gaps.
+    return max(sieve + 8 * primes, 16 * primes) + primes
+
+
+_LARGE_PRIMES_FROM: Final = 2**50
+"""Above, most of the primes that sieve have no multiple in a segment of the sieve, and are kept
+in lists by where their next one is."""

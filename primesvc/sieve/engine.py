@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from primesvc.errors import EngineUnavailable, InvalidSetting
-from primesvc.sieve.cost import TESTING, CostModel
+from primesvc.sieve.cost import LIGHT_CALL_BYTES, TESTING, CostModel, sieve_bytes
 from primesvc.sieve.narrow import count_by_testing, primes_by_testing
 from primesvc.sieve.packed import Summary, digit_cuts
 from primesvc.sieve.range import Range
@@ -61,6 +61,13 @@ def listing_s(engine: Engine, range_: Range) -> float:
 def counting_s(engine: Engine, range_: Range) -> float:
     """About how many seconds it takes to count the primes of the range."""
     return min(engine.cost.seconds(range_, pack=False), TESTING.seconds(range_, pack=False))
+
+
+def extra_bytes(engine: Engine, range_: Range, *, listed: bool) -> int:
+    """About how much memory it takes to list or count the primes, beyond that of a light call."""
+    if TESTING.seconds(range_, pack=False) < engine.cost.seconds(range_, pack=False):
+        return 0  # as light as can be
+    return max(sieve_bytes(range_, listed=listed) - LIGHT_CALL_BYTES, 0)
 
 
 def _primesieve() -> Engine:

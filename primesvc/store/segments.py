@@ -23,7 +23,7 @@ from aiocache.base import BaseCache
 from primesvc.compute.dispatcher import Call, Delivery, Flow
 from primesvc.compute.worker import Sieved, sieve
 from primesvc.sieve.cost import expected_primes
-from primesvc.sieve.engine import Engine, counting_s, listing_s
+from primesvc.sieve.engine import Engine, counting_s, extra_bytes, listing_s
 from primesvc.sieve.grid import Grid
 from primesvc.sieve.packed import Packed, Summary
 from primesvc.sieve.range import Range
@@ -180,7 +180,12 @@ class SegmentStore:
         it in the end.
         """
         call = flow.submit(
-            sieve, self._engine.name, [part], False, cost_s=counting_s(self._engine, part)
+            sieve,
+            self._engine.name,
+            [part],
+            False,
+            cost_s=counting_s(self._engine, part),
+            memory_bytes=extra_bytes(self._engine, part, listed=False),
         )
         flight = Flight(grid, range(index, index + 1), with_primes=False, call=call)
         flight.waiting = 1
@@ -239,7 +244,15 @@ class SegmentStore:
 
     def _depart(self, grid: Grid, indices: range, with_primes: bool, flow: Flow) -> Flight:
         pieces, seconds = self._chunk(grid, indices, with_primes)
-        call = flow.submit(sieve, self._engine.name, pieces, with_primes, cost_s=seconds)
+        call = flow.submit(
+            sieve,
+            self._engine.name,
+            pieces,
+            with_primes,
+            cost_s=seconds,
+            # One after another: the last is as wide as any.
+            memory_bytes=extra_bytes(self._engine, pieces[-1], listed=with_primes),
+        )
         flight = Flight(grid, indices[: len(pieces)], with_primes=with_primes, call=call)
         for index in flight.indices:
             self._flights[grid.name, index, with_primes] = flight

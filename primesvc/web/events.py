@@ -31,6 +31,9 @@ INTERVAL_S: Final = 0.5
 HEARTBEAT_S: Final = 15.0
 """Seconds of silence after which a comment is sent: proxies close what is silent for long."""
 
+STREAM_BYTES: Final = 2**16
+"""What the transport holds for a client that does not take its events, at the most."""
+
 _HEAD: Final = b"retry: 2000\n\n"
 """Milliseconds after which a client that lost the connection is to come back."""
 
@@ -155,9 +158,9 @@ async def get_events(request: web.Request) -> web.StreamResponse:
     response = Stream(request, headers=_HEADERS)
     if request.method == "HEAD":
         return response
-    streams = streams_of(request.app)
-    stall_s = service_of(request.app).settings.stall_timeout_s
-    with streams.entered(job):
+    streams, service = streams_of(request.app), service_of(request.app)
+    stall_s = service.settings.stall_timeout_s
+    with streams.entered(job), service.buffers.lease(STREAM_BYTES):
         try:
             await response.prepare(request)
             async with asyncio.timeout(stall_s):

@@ -22,6 +22,7 @@ from primesvc.web.parameters import (
     read_numbers,
     read_seconds,
 )
+from primesvc.web.streams import send_body
 
 MAX_WAIT_S: Final = 60.0
 """Seconds an answer is held back at the most; a client that asks for more gets this."""
@@ -85,7 +86,7 @@ async def get_job(request: web.Request) -> web.Response:
     return _answer(request, job, headers=headers)
 
 
-async def list_jobs(request: web.Request) -> web.Response:
+async def list_jobs(request: web.Request) -> web.StreamResponse:
     """GET /jobs: the jobs there are, the newest first, by state, a page at a time."""
     service = service_of(request.app)
     read_numbers(request)  # wrong, it is an error also where there are no jobs
@@ -101,7 +102,8 @@ async def list_jobs(request: web.Request) -> web.Response:
     if limit:
         add_page_links(request, headers, len(jobs), offset, limit)
     page = jobs[offset : offset + limit]
-    return _json(list_document(request, page, len(jobs)), headers=headers)
+    _describe(headers)
+    return await send_body(request, _encoded(list_document(request, page, len(jobs))), headers)
 
 
 async def cancel_job(request: web.Request) -> web.Response:
@@ -144,9 +146,17 @@ def _json(
     document: dict[str, Any], *, status: int = 200, headers: "CIMultiDict[str] | None" = None
 ) -> web.Response:
     headers = CIMultiDict() if headers is None else headers
+    _describe(headers)
+    return web.Response(status=status, body=_encoded(document), headers=headers)
+
+
+def _describe(headers: "CIMultiDict[str]") -> None:
     headers["Content-Type"] = "application/json"
     headers["Cache-Control"] = "no-store"
-    return web.Response(status=status, body=json.dumps(document).encode() + b"\n", headers=headers)
+
+
+def _encoded(document: dict[str, Any]) -> bytes:
+    return json.dumps(document).encode() + b"\n"
 
 
 def _url_of(request: web.Request, job: Job) -> str:

@@ -55,6 +55,7 @@ class _Collector(Collector):
             yield from self._jobs()
             yield from self._pieces()
             yield from self._cache()
+            yield from self._memory()
 
     def _http(self) -> Iterator[Metric]:
         requests = CounterMetricFamily(
@@ -134,6 +135,32 @@ class _Collector(Collector):
         yield GaugeMetricFamily("primesvc_cache_entries", "Entries held.", stats.entries)
         yield GaugeMetricFamily("primesvc_cache_bytes", "Bytes held.", stats.current_bytes)
         yield GaugeMetricFamily("primesvc_cache_max_bytes", "Bytes at the most.", stats.max_bytes)
+
+    def _memory(self) -> Iterator[Metric]:
+        service = self._service
+        stats, dispatcher, buffers = service.cache_stats, service.dispatcher, service.buffers
+        taken = GaugeMetricFamily(
+            "primesvc_memory_bytes", "Memory taken, by the part of the budget.", labels=("part",)
+        )
+        most = GaugeMetricFamily(
+            "primesvc_memory_max_bytes", "Memory at the most, by part.", labels=("part",)
+        )
+        parts = [
+            ("jobs", service.jobs.current_bytes, service.budget.job_bytes),
+            ("buffers", buffers.taken_bytes, buffers.max_bytes),
+        ]
+        if stats is not None:
+            parts.append(("cache", stats.current_bytes, stats.max_bytes))
+        if dispatcher.memory_bytes is not None:
+            parts.append(("calls", dispatcher.taken_bytes, dispatcher.memory_bytes))
+        for part, now, limit in parts:
+            taken.add_metric((part,), now)
+            most.add_metric((part,), limit)
+        yield taken
+        yield most
+        yield CounterMetricFamily(
+            "primesvc_sends_refused", "Answers refused for want of memory.", buffers.refused
+        )
 
 
 def _histogram(name: str, says: str, histogram: Histogram) -> HistogramMetricFamily:

@@ -16,6 +16,7 @@ from aiohttp import web
 from werkzeug.http import parse_etags
 
 from primesvc.web.links import path_of
+from primesvc.web.streams import send_body
 
 _HTML: Final = "text/html; charset=utf-8"
 
@@ -79,28 +80,28 @@ def _openapi(prefix: str) -> _File:
     return _file(json.dumps(document).encode() + b"\n", "application/json")
 
 
-async def get_page(request: web.Request) -> web.Response:
+async def get_page(request: web.Request) -> web.StreamResponse:
     """GET /: the page."""
-    return _answer(request, _page("index.html"))
+    return await _answer(request, _page("index.html"))
 
 
-async def get_docs(request: web.Request) -> web.Response:
+async def get_docs(request: web.Request) -> web.StreamResponse:
     """GET /docs: the documentation of the API."""
-    return _answer(request, _page("docs.html"))
+    return await _answer(request, _page("docs.html"))
 
 
-async def get_openapi(request: web.Request) -> web.Response:
+async def get_openapi(request: web.Request) -> web.StreamResponse:
     """GET /openapi.json: the description of the API, of where it is mounted."""
     prefix = path_of(request, "openapi").removesuffix("/openapi.json")
-    return _answer(request, _openapi(prefix))
+    return await _answer(request, _openapi(prefix))
 
 
-async def get_static(request: web.Request) -> web.Response:
+async def get_static(request: web.Request) -> web.StreamResponse:
     """GET /static/{name}: a file that a page loads."""
     file = _static().get(request.match_info["name"])
     if file is None:
         raise web.HTTPNotFound
-    return _answer(request, file)
+    return await _answer(request, file)
 
 
 async def add_slash(request: web.Request) -> web.Response:
@@ -112,9 +113,9 @@ async def add_slash(request: web.Request) -> web.Response:
     return web.Response(status=308, headers={"Location": location})
 
 
-def _answer(request: web.Request, file: _File) -> web.Response:
+async def _answer(request: web.Request, file: _File) -> web.StreamResponse:
     known = parse_etags(", ".join(request.headers.getall("If-None-Match", [])))
     if known.contains_weak(file.tag):
         kept = {name: file.headers[name] for name in ("ETag", "Cache-Control")}
         return web.Response(status=304, headers=kept)
-    return web.Response(body=file.body, headers=file.headers)
+    return await send_body(request, file.body, file.headers, shared=True)

@@ -18,7 +18,7 @@ from primesvc.errors import (
 
 MEDIA_TYPE: Final = "application/problem+json"
 
-_MEMBERS: Final = ("limit", "formats", "length")
+_MEMBERS: Final = ("limit", "estimate_s", "formats", "length")
 """Attributes of errors that become members of the problem document."""
 
 # Of the headers of aiohttp's own errors, those that describe the body it would have sent.
@@ -78,6 +78,8 @@ def from_http(error: web.HTTPException) -> web.Response:
 
 
 _SAYS: Final = {
+    400: "this cannot be read as HTTP/1.1: the first line, a header or the length of the body "
+    "is wrong, or something is too long",
     404: "there is nothing at this path",
     405: "this path does not take this method; the Allow header says which it takes",
 }

@@ -17,6 +17,7 @@ from multidict import CIMultiDict
 
 from primesvc.errors import PrimesvcError
 from primesvc.formats.coding import Assembly
+from primesvc.results.buffers import Lease
 from primesvc.results.layout import Layout
 from primesvc.results.reader import Part
 from primesvc.service import PrimeService
@@ -48,6 +49,8 @@ class Sending:
         self._service = service
         self._layout = layout
         self._response: web.StreamResponse
+        self._lease: Lease
+        """The memory that the answer may take."""
         self._writing: asyncio.Task[None]
         """The last write: done when the client has taken its bytes, or is about to."""
 
@@ -100,6 +103,16 @@ class Sending:
         length: int | None,
         send: Callable[[], Awaitable[None]],
     ) -> web.StreamResponse:
+        with self._service.lease(self._layout) as self._lease:
+            return await self._send(status, headers, length, send)
+
+    async def _send(
+        self,
+        status: int,
+        headers: "CIMultiDict[str]",
+        length: int | None,
+        send: Callable[[], Awaitable[None]],
+    ) -> web.StreamResponse:
         response = self._response = Stream(self._request, status=status, headers=headers)
         response.content_length = length
         if length is None and self._request.version < HttpVersion11:
@@ -135,13 +148,17 @@ class Sending:
         at = range_.first
         slow = False
         while at < range_.stop:
-            parts = self._service.read(self._layout, at, range_.stop, coding=coding, gentle=slow)
+            gentle = slow or not self._lease.extend()
+            parts = self._service.read(self._layout, at, range_.stop, coding=coding, gentle=gentle)
             async with aclosing(parts):
-                sent, rest, slow = await self._send_until_slow(parts, assembly, one=slow)
+                sent, rest, slow = await self._send_until_slow(parts, assembly, one=gentle)
             at += sent
             if slow:
+                if not rest:
+                    self._lease.reduce()
                 await self._drain()
                 await self._write_patiently(rest)
+                self._lease.reduce()
 
     async def _send_until_slow(
         self, parts: AsyncIterator[Part], assembly: Assembly | None, *, one: bool

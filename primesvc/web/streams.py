@@ -1,11 +1,13 @@
 """Answers that are sent piece by piece: counted, and with the headers that every answer has."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Final
 
 from aiohttp import web
 from multidict import istr
 
+from primesvc.web.keys import service_of
 from primesvc.web.meter import meter_of
 
 NOSNIFF: Final = istr("X-Content-Type-Options")
@@ -22,6 +24,37 @@ def stream_of(request: web.Request) -> "Stream | None":
     """The stream that answers a request, if its head was sent."""
     stream = request.get(_STREAM)
     return stream if stream is not None and stream.prepared else None
+
+
+SMALL_BYTES: Final = 2**16
+"""Bodies up to here are handed to the transport at once: as much as it takes without a wait."""
+
+
+async def send_body(
+    request: web.Request, body: bytes, headers: Mapping[str, str], *, shared: bool = False
+) -> web.StreamResponse:
+    """200 with a body that is in memory already: in pieces if it is large, to a client in time.
+
+    A `shared` body is kept anyway, not only for this client. A client that takes
+    nothing for `stall_timeout_s` is cut. Raises `ServiceFull` if there are too
+    many large bodies on their way.
+    """
+    if len(body) <= SMALL_BYTES or request.method == "HEAD":
+        return web.Response(body=body, headers=headers)
+    service = service_of(request.app)
+    with service.buffers.lease(2 * SMALL_BYTES + (0 if shared else len(body))):
+        response = Stream(request, headers=headers)
+        response.content_length = len(body)
+        try:
+            await response.prepare(request)
+            for start in range(0, len(body), SMALL_BYTES):
+                async with asyncio.timeout(service.settings.stall_timeout_s):
+                    await response.write(body[start : start + SMALL_BYTES])
+                    await request.writer.drain()
+        except (ConnectionError, TimeoutError):
+            if request.transport is not None:
+                request.transport.abort()
+    return response
 
 
 class Stream(web.StreamResponse):

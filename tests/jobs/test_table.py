@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from primesvc.errors import JobCancelled, JobGone, RangeNotAllowed, ServiceFull, UnknownJob
-from primesvc.jobs.job import Job, Kind, Plan, job_bytes, job_id
+from primesvc.jobs.job import WORKING_BYTES, Job, Kind, Plan, job_bytes, job_id
 from primesvc.jobs.table import REMEMBERED, JobTable
 from primesvc.sieve.grid import CELLS
 from primesvc.sieve.range import Range
@@ -167,7 +167,8 @@ async def test_a_job_that_cannot_fit_drives_out_nobody() -> None:
 
 def test_a_range_of_too_many_pieces_is_not_allowed() -> None:
     """What could never be kept is refused before it is made, and not for a moment only."""
-    table = new_table(max_bytes=job_bytes(100))
+    limit = job_bytes(100) + WORKING_BYTES
+    table = new_table(max_bytes=limit)
 
     def plan(pieces: int) -> Plan:
         range_ = Range(0, pieces * 65_536 - 1)
@@ -176,7 +177,7 @@ def test_a_range_of_too_many_pieces_is_not_allowed() -> None:
     table.check_size(plan(100))
     with pytest.raises(RangeNotAllowed, match="101 pieces") as caught:
         table.check_size(plan(101))
-    assert caught.value.limit == job_bytes(100)
+    assert caught.value.limit == limit
 
 
 async def test_kinds_do_not_mix() -> None:
@@ -257,15 +258,25 @@ async def test_memory_that_a_job_takes_later_counts() -> None:
 
 async def test_memory_is_bounded() -> None:
     """A job that needs room for its pieces drives out as many finished ones as it takes."""
-    small = new_job(0).size_bytes
-    table = new_table(max_bytes=4 * small)
+    small = new_job(0).size_bytes - WORKING_BYTES
+    table = new_table(max_bytes=4 * small + WORKING_BYTES)
     for number in (1, 2, 3, 4):
         add(table, number, ended="succeed")
     assert table.current_bytes == 4 * small
     large = add(table, 5, pieces=small // 9)  # takes nearly twice as much as a small one
-    assert small < large.size_bytes <= 2 * small
+    assert small < large.size_bytes - WORKING_BYTES <= 2 * small
     assert known(table) == [3, 4, 5]
     assert table.current_bytes == 2 * small + large.size_bytes
+
+
+async def test_the_memory_of_the_work_is_given_back_when_it_is_done() -> None:
+    """An unfinished job takes memory for the calls it waits for, a finished one for its pieces."""
+    table = new_table()
+    job = add(table, 1)
+    assert table.current_bytes == job_bytes(1) + WORKING_BYTES
+    end(table, job)
+    table.finished(job)  # as when it was cancelled: once at once, once when its task has ended
+    assert table.current_bytes == job.size_bytes == job_bytes(1)
 
 
 async def test_memory_of_unfinished_jobs_is_bounded() -> None:

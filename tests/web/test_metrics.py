@@ -99,6 +99,9 @@ async def test_all_that_is_promised_is_there(client: Client) -> None:
         "cache_entries": "gauge",
         "cache_bytes": "gauge",
         "cache_max_bytes": "gauge",
+        "memory_bytes": "gauge",
+        "memory_max_bytes": "gauge",
+        "sends_refused": "counter",
     }
     assert all(family.documentation for family in families.values())
 

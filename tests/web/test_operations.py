@@ -54,7 +54,7 @@ async def test_ready_says_how_it_does(api: Api) -> None:
         "workers": 2,
         "worker_deaths": 0,
         "cache": {
-            "bytes": 0, "max_bytes": service.settings.cache_bytes,
+            "bytes": 0, "max_bytes": service.budget.cache_bytes,
             "hits": 0, "misses": 0, "evictions": 0,
         },
         "jobs": {state.value: 0 for state in State},

@@ -25,6 +25,7 @@
     ├── ExecutorLost            (RuntimeError)  500  an embedder's executor dropped a call
     ├── EngineUnavailable       (RuntimeError)  500  the engine asked for cannot be loaded
     ├── EngineFailed            (RuntimeError)  500  the engine reported an error
+    │   └── EngineOutOfMemory    (MemoryError)  500  it could not get the memory it needs
     ├── JournalUnusable         (RuntimeError)  500  the journal cannot be opened
     ├── InvalidSetting          (ValueError)    500  a setting whose value cannot be used
     └── RemoteError                             502  what `PrimeClient` raises about a service
@@ -265,8 +266,10 @@ class WorkerDied(PrimesvcError, RuntimeError):
 
     slug, title = "worker-died", "Worker died"
 
-    def __init__(self, deaths: int) -> None:
-        super().__init__(f"its worker process died {deaths} times, the last times running it alone")
+    def __init__(self, deaths: int, why: str) -> None:
+        super().__init__(
+            f"its worker process died {deaths} times, the last times running it alone: {why}"
+        )
         self.deaths = deaths
 
 
@@ -289,6 +292,10 @@ class EngineFailed(PrimesvcError, RuntimeError):
     """The engine reported an error for a call that should have succeeded."""
 
     slug, title = "engine-failed", "Engine failed"
+
+
+class EngineOutOfMemory(EngineFailed, MemoryError):
+    """The engine could not get the memory that it needs; a fresh worker may."""
 
 
 class JournalUnusable(PrimesvcError, RuntimeError):

@@ -21,12 +21,14 @@ def naive_primes(start: int, end: int) -> list[int]:
     ]
 
 
-async def eventually(condition: Callable[[], bool], *, within_s: float = WAIT_S) -> None:
+async def eventually(
+    condition: Callable[[], bool], *, within_s: float = WAIT_S, pause_s: float = 0.005
+) -> None:
     """Return when the condition holds; fail if it does not within the time."""
     deadline = time.monotonic() + within_s
     while not condition():
         assert time.monotonic() < deadline, f"{condition} did not become true in {within_s} s"
-        await asyncio.sleep(0.005)
+        await asyncio.sleep(pause_s)
 
 
 async def eventually_async(

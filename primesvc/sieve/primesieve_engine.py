@@ -16,7 +16,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from primesvc.errors import EngineFailed, EngineUnavailable
+from primesvc.errors import EngineOutOfMemory, EngineUnavailable
 from primesvc.sieve.cost import PRIMESIEVE
 
 _WHEEL: Final = "passagemath-primesieve-primecount"
@@ -70,6 +70,8 @@ def _load() -> ctypes.CDLL:
 class PrimesieveEngine:
     """The engine on libprimesieve, one thread a call; ctypes releases the GIL meanwhile.
 
+    Within [0, 2^64 - 1] nothing but a want of memory makes it fail: `EngineOutOfMemory`.
+
     Raises `EngineUnavailable` where the library cannot be loaded.
     """
 
@@ -96,7 +98,7 @@ class PrimesieveEngine:
         )
         # NULL is also the answer for a range without primes; errno tells them apart.
         if ctypes.get_errno() == errno.EDOM:
-            raise EngineFailed(f"libprimesieve could not list the primes of {start}..{end}")
+            raise EngineOutOfMemory(f"libprimesieve could not list the primes of {start}..{end}")
         if not address:
             return np.empty(0, np.uint64)
         try:
@@ -110,7 +112,7 @@ class PrimesieveEngine:
         ctypes.set_errno(0)
         found: int = self._library.primesieve_count_primes(start, end)
         if found == _COUNT_ERROR or ctypes.get_errno() == errno.EDOM:
-            raise EngineFailed(f"libprimesieve could not count the primes of {start}..{end}")
+            raise EngineOutOfMemory(f"libprimesieve could not count the primes of {start}..{end}")
         return found
 
     def __repr__(self) -> str:

@@ -22,6 +22,22 @@ def hold(gate: Path, started: Path) -> int:
     return os.getpid()
 
 
+def send(size: int, started: Path) -> bytes:
+    """Leave a file that tells the process id, return so many bytes."""
+    (started / str(os.getpid())).touch()
+    return bytes(size)
+
+
+def leave() -> None:
+    """End the worker that runs this without a word."""
+    os._exit(3)
+
+
+def run_out_of_memory() -> None:
+    """Ask for more memory than there is."""
+    bytearray(2**62)
+
+
 def die_at_first(deaths: int, diary: Path, gate: Path, started: Path) -> int:
     """Kill the worker the first times, noting them in the diary; after that hold."""
     with diary.open("a") as lines:

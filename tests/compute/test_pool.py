@@ -211,6 +211,63 @@ async def test_a_worker_killed_in_mid_call_costs_nothing(pool: ProcessPool, gate
     assert pool.deaths == 1
 
 
+async def test_a_worker_killed_while_it_sends_costs_nothing(pool: ProcessPool, gate: Gate) -> None:
+    """One that is killed in the middle of a result of 100 MB is noticed, and the result comes."""
+    await pool.warm_up()
+    reader = psutil.Process()
+    before = reader.io_counters().read_chars
+    sending = asyncio.create_task(pool.run(calls.send, 10**8, gate.started))
+    await gate.holds(1)
+    # When the first bytes were read just now the last ones cannot have been sent.
+    await eventually(lambda: reader.io_counters().read_chars > before + 2**20, pause_s=0)
+    (victim,) = gate.pids
+    os.kill(victim, signal.SIGKILL)
+    async with asyncio.timeout(WAIT_S):
+        assert await sending == bytes(10**8)
+    assert pool.deaths == 1
+
+
+async def test_a_worker_stopped_while_it_sends_is_replaced(pool: ProcessPool, gate: Gate) -> None:
+    """One that stops in the middle of a result is killed after the deadline of its call."""
+    await pool.warm_up()
+    reader = psutil.Process()
+    before = reader.io_counters().read_chars
+    sending = asyncio.create_task(pool.run(calls.send, 10**8, gate.started, deadline_s=1.0))
+    await gate.holds(1)
+    await eventually(lambda: reader.io_counters().read_chars > before + 2**20, pause_s=0)
+    (victim,) = gate.pids
+    os.kill(victim, signal.SIGSTOP)
+    async with asyncio.timeout(WAIT_S):
+        assert await sending == bytes(10**8)
+    assert pool.deaths == 1
+
+
+async def test_the_log_tells_of_every_death(
+    pool: ProcessPool, gate: Gate, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One line a death, with what ended the worker."""
+    for act in (calls.die, calls.leave):
+        with pytest.raises(WorkerDied):
+            await pool.run(act)
+    gate.open()
+    await pool.run(calls.hold, *gate.args)
+    assert pool.deaths == 2 * (SHARED_DEATHS + ALONE_DEATHS)
+    lines = [record.message.split(";")[0] for record in caplog.records]
+    assert lines == [
+        *["a worker process died: it was ended by SIGKILL"] * (SHARED_DEATHS + ALONE_DEATHS),
+        *["a worker process died: it left with exit code 3"] * (SHARED_DEATHS + ALONE_DEATHS),
+    ]
+
+
+async def test_a_call_that_runs_out_of_memory_fails_alone(pool: ProcessPool) -> None:
+    """It is run again by fresh workers, a few times, and then fails with this reason."""
+    numbers = asyncio.gather(*(pool.run(str, n) for n in range(50)))
+    with pytest.raises(WorkerDied, match="ran out of memory"):
+        await pool.run(calls.run_out_of_memory)
+    assert await numbers == [str(n) for n in range(50)]
+    assert pool.deaths == SHARED_DEATHS + ALONE_DEATHS
+
+
 async def test_an_idle_worker_killed_costs_nothing(pool: ProcessPool) -> None:
     """Workers that are killed while they wait are replaced by the time of the next call."""
     await pool.warm_up()

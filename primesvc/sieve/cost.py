@@ -114,9 +114,9 @@ def expected_primes(range_: Range) -> float:
 def sieve_bytes(range_: Range, *, listed: bool) -> int:
     """About how much memory it takes at its peak to sieve the range, or also to list its primes.
 
-    Measured for pieces of 2^28 numbers, MB to count | to list them: 3 | 152 at 2^44, 16 | 135
-    at 10^15, 40 | 141 at 10^16, 66 | 146 at 10^18, 145 | 191 below 2^64 (libprimesieve 12.9;
-    the NumPy engine takes 13 | 155 at 2^44, 107 | 170 at 10^16). Below 2^64 it is 41 to count
+    Measured for pieces of 2^28 numbers, MB to count | to list them: 3 | 94 at 2^44, 16 | 84
+    at 10^15, 40 | 99 at 10^16, 66 | 146 at 10^18, 145 | 191 below 2^64 (libprimesieve 12.9;
+    the NumPy engine takes 13 | 95 at 2^44, 107 | 130 at 10^16). Below 2^64 it is 41 to count
     2^24 numbers. What is allowed for here is a little more.
     """
     sieve = 2**24
@@ -124,9 +124,8 @@ def sieve_bytes(range_: Range, *, listed: bool) -> int:
         sieve = 40 * 2**20 + int(110 * 2**20 * min(range_.span / 2**28, 1))
     if not listed:
         return sieve
-    primes = int(expected_primes(range_))
-    # The list while it is sieved, then twice while its gaps are made; and the gaps.
-    return max(sieve + 8 * primes, 16 * primes) + primes
+    # The list, and a gap of one or two bytes a prime.
+    return sieve + 10 * int(expected_primes(range_))
 
 
 _LARGE_PRIMES_FROM: Final = 2**50

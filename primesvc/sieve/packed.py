@@ -27,7 +27,7 @@ is whole but of another range; it costs 0.25 ns a prime (zlib 1.2.13, AMD EPYC).
 import struct
 import zlib
 from dataclasses import dataclass
-from typing import Final, NamedTuple, Self
+from typing import Any, Final, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -75,15 +75,30 @@ def digit_cuts(range_: Range) -> list[Range]:
 def pack(primes: NDArray[np.uint64], range_: Range) -> bytes:
     """Pack the primes of the closed range, ascending, shape (n,), n < 2^32."""
     marks = primes[::MARK_EVERY].astype("<u8")
-    gaps = np.diff(primes)
     scale = 1 if len(primes) < 2 or primes[0] == 2 else 2
-    if scale == 2:
-        gaps >>= np.uint64(1)
-    largest = int(gaps.max(initial=0))
-    width = next(width for width in _GAP_TYPES if largest < 256**width)
+    width, gaps = next(
+        (width, gaps)
+        for width in _GAP_TYPES
+        if (gaps := _narrow_gaps(primes, scale, width)) is not None
+    )
     head = _HEADER.pack(_MAGIC, width, scale, 0, len(primes), 0)[:_CHECKED]
-    rest = marks.tobytes(), gaps.astype(f"<u{width}").tobytes()
+    rest = marks.tobytes(), gaps.tobytes()
     return b"".join((head, _check_sum(range_, head, *rest).to_bytes(4, "little"), *rest))
+
+
+def _narrow_gaps(primes: NDArray[np.uint64], scale: int, width: int) -> NDArray[Any] | None:
+    """The gaps in units of `scale` as `width` bytes each; None if one of them does not fit."""
+    narrow = np.empty(max(len(primes) - 1, 0), f"<u{width}")
+    # In parts that stay in the second-level cache: at once, 8.8 million primes take twice
+    # the time, and 140 MB more.
+    for at in range(0, len(narrow), MARK_EVERY):
+        gaps = np.diff(primes[at : at + MARK_EVERY + 1])
+        if scale == 2:
+            gaps >>= np.uint64(1)
+        if width < 8 and int(gaps.max()) >= 256**width:
+            return None
+        narrow[at : at + MARK_EVERY] = gaps
+    return narrow
 
 
 def _check_sum(range_: Range, *parts: bytes | memoryview) -> int:

@@ -9,6 +9,7 @@ loaded, never the wheel's Python modules: those install signal handlers.
 import ctypes
 import ctypes.util
 import errno
+import weakref
 from collections.abc import Iterator
 from importlib import metadata
 from typing import Final
@@ -101,11 +102,10 @@ class PrimesieveEngine:
             raise EngineOutOfMemory(f"libprimesieve could not list the primes of {start}..{end}")
         if not address:
             return np.empty(0, np.uint64)
-        try:
-            source = memoryview((ctypes.c_uint64 * size.value).from_address(address))
-            return np.frombuffer(source, np.uint64).copy()
-        finally:
-            self._library.primesieve_free(address)
+        # Not copied, which would take as much memory again: freed with the last array of it.
+        source = (ctypes.c_uint64 * size.value).from_address(address)
+        weakref.finalize(source, self._library.primesieve_free, address).atexit = False
+        return np.frombuffer(memoryview(source), np.uint64)
 
     def count(self, start: int, end: int) -> int:
         """How many primes the closed range [start, end] holds."""

@@ -73,16 +73,12 @@ class Budget:
                 f"{_mib(WORKER_BYTES)}, the cache and the rest need {_mib(least)} at the least; "
                 "allow more, or ask for fewer workers or a smaller cache",
             )
-        rest = total - fixed
-        cache = settings.cache_bytes or _between(_LEAST_CACHE_BYTES, rest // 4, MOST_CACHE_BYTES)
-        jobs = settings.max_job_bytes or _between(_LEAST_JOB_BYTES, rest // 8, MOST_JOB_BYTES)
-        rest -= cache + jobs
-        buffers = max(rest // 2, _LEAST_BUFFER_BYTES)
+        spare = total - least
+        cache = settings.cache_bytes or min(_LEAST_CACHE_BYTES + spare // 4, MOST_CACHE_BYTES)
+        jobs = settings.max_job_bytes or min(_LEAST_JOB_BYTES + spare // 8, MOST_JOB_BYTES)
+        rest = total - fixed - cache - jobs
+        buffers = _LEAST_BUFFER_BYTES + (rest - _LEAST_BUFFER_BYTES) // 2
         return cls(total, cache, jobs, buffers, WIDEST_CALL_BYTES + rest - buffers)
-
-
-def _between(least: int, size: int, most: int) -> int:
-    return max(least, min(size, most))
 
 
 def _mib(size: int) -> str:

@@ -1,6 +1,7 @@
 """PrimeService: everything primesvc does, without HTTP."""
 
 import asyncio
+import logging
 from collections import Counter
 from collections.abc import AsyncGenerator, Mapping
 from concurrent.futures import Executor
@@ -41,6 +42,8 @@ from primesvc.store.lru import CacheStats, LRUCache
 from primesvc.store.segments import SegmentStore
 from primesvc.store.summaries import SummaryTable
 
+log = logging.getLogger(__name__)
+
 SLOT_BYTES: Final = 4 * 2**20
 """Bytes of one shared slot, and the most a call returns: the text of a segment
 of 2^22 numbers, 2.6 MB, fits, and a handful of them stays in the third-level cache."""
@@ -79,10 +82,15 @@ class PrimeService:
         # One process more than processors: see dispatcher.EXPRESS_S. Those of an
         # embedder's executor are the embedder's business.
         self._processes = 0 if executor is not None else self.workers + 1
-        self.budget = Budget.of(
-            self.settings, processes=self._processes, usable_bytes=usable_memory_bytes()
-        )
+        usable_bytes = usable_memory_bytes()
+        self.budget = Budget.of(self.settings, processes=self._processes, usable_bytes=usable_bytes)
         """How its memory is shared out."""
+        if self.budget.total_bytes > usable_bytes:
+            log.warning(
+                "%d MiB of memory may be needed, there are %d: fewer workers would need less",
+                self.budget.total_bytes >> 20,
+                usable_bytes >> 20,
+            )
         self.buffers = Buffers(self.budget.buffer_bytes)
         """Memory for results on their way to clients."""
         self.engine: Engine

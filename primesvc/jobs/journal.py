@@ -16,18 +16,24 @@ import asyncio
 import contextlib
 import logging
 import sqlite3
-import zlib
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self, TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
-
 from primesvc.errors import JournalUnusable
-from primesvc.jobs.job import Job, State
+from primesvc.jobs.job import Job
+from primesvc.jobs.records import (
+    JOB_COLUMNS,
+    PIECE_COLUMNS,
+    JournaledJob,
+    Piece,
+    Row,
+    check_sum,
+    job_row,
+    read_job,
+    read_piece,
+)
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +45,7 @@ FLUSH_S: Final = 0.1
 APPLICATION_ID: Final = 0x5072696D  # "Prim"
 """Marks the file as ours (SQLite's `application_id`)."""
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 """The version of the tables (SQLite's `user_version`); `_MIGRATIONS` lead up to it."""
 
 _MIGRATIONS: Final = {
@@ -54,35 +60,17 @@ _MIGRATIONS: Final = {
             digits INTEGER NOT NULL, PRIMARY KEY (grid, number)
         ) WITHOUT ROWID;
     """,
+    2: f"""
+        ALTER TABLE job ADD COLUMN check_sum INTEGER NOT NULL DEFAULT 0;
+        ALTER TABLE piece ADD COLUMN check_sum INTEGER NOT NULL DEFAULT 0;
+        UPDATE job SET check_sum = check_sum_of({JOB_COLUMNS});
+        UPDATE piece SET check_sum = check_sum_of({PIECE_COLUMNS});
+    """,  # noqa: S608 - ours
 }
 """The statements that lead from the version before to each version."""
 
 _MAGIC: Final = b"SQLite format 3\x00"
 _APPLICATION_ID_AT: Final = 68  # https://www.sqlite.org/fileformat2.html#the_database_header
-
-
-@dataclass(frozen=True, slots=True)
-class JournaledJob:
-    """A job as the journal knows it."""
-
-    id: str
-    kind: str
-    start: int
-    end: int
-    state: State
-    created_s: float
-    started_s: float | None
-    finished_s: float | None
-    error: str | None
-    grid: str
-    """Name and cut of the grid; summaries of another cut are of no use."""
-    keep: bool
-    summaries: NDArray[np.uint32] | None
-    """Count and digits a piece, shape (pieces, 2); of jobs that succeeded."""
-
-
-Piece = tuple[str, int, int, int]
-"""Grid, index, count and digits of a piece."""
 
 
 class Journal:
@@ -92,7 +80,8 @@ class Journal:
         self.path = path
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="journal")
         self._database: sqlite3.Connection
-        self._jobs: dict[str, tuple[object, ...] | None] = {}
+        self._found: tuple[list[JournaledJob], list[Piece]] = [], []
+        self._jobs: dict[str, Row | None] = {}
         self._pieces: list[Piece] = []
         self._drop_pieces = False
         self._wake = asyncio.Event()
@@ -102,7 +91,10 @@ class Journal:
 
     @classmethod
     async def open(cls, path: Path) -> Self:
-        """Open the file. Raises `JournalUnusable`; a file that is not ours is left as it is."""
+        """Open the file, and read all of it.
+
+        Raises `JournalUnusable`; a file that is not ours, or damaged, is left as it is.
+        """
         journal = cls(path)
         try:
             await journal._in_thread(journal._open)
@@ -122,60 +114,69 @@ class Journal:
             try:
                 self._prepare()
             except BaseException:
+                # Else closing would move what a killed process has left beside the file into it.
+                self._database.interrupt()
                 self._database.close()
                 raise
         except sqlite3.Error as error:
             raise JournalUnusable(self.path, _reason(error)) from error
+        except (ValueError, MemoryError) as error:
+            raise JournalUnusable(self.path, f"it is damaged ({error})") from error
 
     def _prepare(self) -> None:
         run = self._database.execute
         # Exclusive: held until the connection, or the process, ends.
         run("PRAGMA locking_mode = EXCLUSIVE")
         run("BEGIN IMMEDIATE")
-        run("COMMIT")
+        run("ROLLBACK")  # a commit would put right what it finds wrong about the file's length
         if run("PRAGMA quick_check(1)").fetchone()[0] != "ok":
             raise sqlite3.DatabaseError("database disk image is malformed")
+        self._database.create_function("check_sum_of", -1, check_sum, deterministic=True)
         version = run("PRAGMA user_version").fetchone()[0]
         if version > SCHEMA_VERSION:
             raise JournalUnusable(
                 self.path, f"a newer version of primesvc wrote it (schema {version})"
             )
+        if version < 0 or _schema(self._database) != _schema_of(version):
+            raise sqlite3.DatabaseError("its tables are not those of a journal")
+        if version:
+            self._found = self._read(version)
+        # Up to here nothing in the file was changed.
         run("PRAGMA journal_mode = WAL")
         # A lost power supply may cost the last batch, never the file.
         run("PRAGMA synchronous = NORMAL")
         for step in range(version + 1, SCHEMA_VERSION + 1):
-            self._database.executescript(
-                f"BEGIN; {_MIGRATIONS[step]} PRAGMA application_id = {APPLICATION_ID};"
-                f"PRAGMA user_version = {step}; COMMIT;"
-            )
+            _migrate(self._database, step)
 
     async def load(self) -> tuple[list[JournaledJob], list[Piece]]:
-        """The jobs, the oldest first, and the pieces that unfinished ones can go on from."""
-        return await self._in_thread(self._load)
+        """The jobs, the oldest first, and the pieces that unfinished ones can go on from.
 
-    def _load(self) -> tuple[list[JournaledJob], list[Piece]]:
-        jobs = [
-            JournaledJob(
-                id_, kind, int(start), int(end), State(state), created_s, started_s, finished_s,
-                error, grid, bool(keep), _unpack(blob),
-            )
-            for (
-                id_, kind, start, end, state, created_s, started_s, finished_s, error, grid, keep,
-                blob,
-            ) in self._database.execute("SELECT * FROM job ORDER BY created_s")
-        ]  # fmt: skip
-        pieces = self._database.execute("SELECT grid, number, count, digits FROM piece").fetchall()
-        return jobs, pieces
+        As they were when the file was opened; they are handed over once.
+        """
+        found, self._found = self._found, ([], [])
+        return found
+
+    def _read(self, version: int) -> tuple[list[JournaledJob], list[Piece]]:
+        jobs = self._rows("job", JOB_COLUMNS, read_job, version)
+        jobs.sort(key=lambda job: job.created_s)
+        return jobs, self._rows("piece", PIECE_COLUMNS, read_piece, version)
+
+    def _rows(self, table: str, columns: str, read: Callable[[Row], T], version: int) -> list[T]:
+        """What the rows of a table say. Raises `ValueError` if one is not as it was written."""
+        # Version 1 had no check sums.
+        written_ = "check_sum" if version > 1 else f"check_sum_of({columns})"
+        rows = self._database.execute(f"SELECT {written_}, {columns} FROM {table}")  # noqa: S608
+        found = []
+        with contextlib.closing(rows):  # left open, it would keep the file locked
+            for written, *row in rows:
+                if written != check_sum(*row):
+                    raise ValueError(f"a {table} is not as it was written")
+                found.append(read(tuple(row)))
+        return found
 
     def note(self, job: Job) -> None:
         """Note a job as it is now. Returns at once; written with the next batch."""
-        plan = job.plan
-        self._jobs[job.id] = (
-            job.id, job.kind.value, str(job.range.start), str(job.range.end), job.state.value,
-            job.created_s, job.started_s, job.finished_s,
-            None if job.error is None else str(job.error), plan.grid.signature, plan.keep,
-            _pack(job.summaries) if job.state is State.SUCCEEDED else None,
-        )  # fmt: skip
+        self._jobs[job.id] = job_row(job)
         self._wake.set()
 
     def forget(self, job_id: str) -> None:
@@ -205,26 +206,29 @@ class Journal:
         except sqlite3.Error as error:
             log.error("the journal %s cannot be written: %s", self.path, error)
 
-    def _write(
-        self, jobs: dict[str, tuple[object, ...] | None], pieces: list[Piece], drop: bool
-    ) -> None:
+    def _write(self, jobs: dict[str, Row | None], pieces: list[Piece], drop: bool) -> None:
         run = self._database
         run.execute("BEGIN")
         try:
             if drop:
                 run.execute("DELETE FROM piece")
-            run.executemany("INSERT OR REPLACE INTO piece VALUES (?, ?, ?, ?)", pieces)
+            self._insert("piece", pieces)
             gone = [(id_,) for id_, row in jobs.items() if row is None]
             run.executemany("DELETE FROM job WHERE id = ?", gone)
-            rows = [row for row in jobs.values() if row is not None]
-            run.executemany(
-                "INSERT OR REPLACE INTO job VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows
-            )
+            self._insert("job", [row for row in jobs.values() if row is not None])
         except BaseException:
             run.execute("ROLLBACK")
             raise
         run.execute("COMMIT")
         self.writes += 1
+
+    def _insert(self, table: str, rows: list[Row] | list[Piece]) -> None:
+        if rows:
+            places = ", ".join("?" * (len(rows[0]) + 1))
+            self._database.executemany(
+                f"INSERT OR REPLACE INTO {table} VALUES ({places})",  # noqa: S608 - ours
+                [(*row, check_sum(*row)) for row in rows],
+            )
 
     async def _write_on(self) -> None:
         while True:
@@ -274,11 +278,24 @@ def _reason(error: sqlite3.Error) -> str:
     return f"it is damaged ({error})"
 
 
-def _pack(summaries: NDArray[np.uint32]) -> bytes:
-    return zlib.compress(summaries.astype("<u4").tobytes(), 1)
+def _migrate(database: sqlite3.Connection, version: int) -> None:
+    """Lead the tables from the version before up to this one."""
+    database.executescript(
+        f"BEGIN; {_MIGRATIONS[version]} PRAGMA application_id = {APPLICATION_ID};"
+        f"PRAGMA user_version = {version}; COMMIT;"
+    )
 
 
-def _unpack(blob: bytes | None) -> NDArray[np.uint32] | None:
-    if blob is None:
-        return None
-    return np.frombuffer(zlib.decompress(blob), "<u4").reshape(-1, 2).astype(np.uint32)
+def _schema(database: sqlite3.Connection) -> list[tuple[object, ...]]:
+    """What stands in the database beside rows: tables, and whatever else somebody made in it."""
+    found = database.execute("SELECT type, name, sql FROM sqlite_schema ORDER BY type, name")
+    return [(type_, name, sql and " ".join(sql.split())) for type_, name, sql in found.fetchall()]
+
+
+def _schema_of(version: int) -> list[tuple[object, ...]]:
+    """What `_schema` finds in a journal of this version."""
+    with contextlib.closing(sqlite3.connect(":memory:", isolation_level=None)) as database:
+        database.create_function("check_sum_of", -1, check_sum, deterministic=True)
+        for step in range(1, version + 1):
+            _migrate(database, step)
+        return _schema(database)

@@ -6,7 +6,7 @@ from collections import Counter
 from functools import partial
 
 from primesvc.compute.dispatcher import Dispatcher
-from primesvc.errors import PrimesvcError, ServiceClosed, ServiceFull
+from primesvc.errors import PrimesvcError, RangeNotAllowed, ServiceClosed, ServiceFull
 from primesvc.jobs.job import Job, Kind, State
 from primesvc.jobs.journal import Journal
 from primesvc.jobs.planner import make_plan
@@ -135,16 +135,16 @@ class JobManager:
                 if signature == grid.signature:
                     self._store.recall(grid, index, Summary(count, digits))
         for known in jobs:
-            job = restore(known, ttl_s=ttl_s)
+            try:
+                job = restore(known, ttl_s=ttl_s, check_size=self.table.check_size)
+                if job is not None:
+                    self.table.add(job)
+            except (RangeNotAllowed, ServiceFull) as error:
+                log.warning("the job %s stays in the journal, not taken up: %s", known.range, error)
+                continue
             if job is None:
                 journal.forget(known.id)
-                continue
-            try:
-                self.table.add(job)
-            except ServiceFull as error:
-                log.warning("the job %s stays in the journal, not taken up: %s", job.range, error)
-                continue
-            if job.state.final:
+            elif job.state.final:
                 self.table.finished(job)
             else:
                 self._start(job)

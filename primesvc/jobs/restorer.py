@@ -1,32 +1,35 @@
 """Makes jobs again from what a journal knows of them."""
 
 import time
+from collections.abc import Callable
 
 from primesvc.errors import PrimesvcError
-from primesvc.jobs.job import Job, Kind, Plan, State
-from primesvc.jobs.journal import JournaledJob
-from primesvc.sieve.grid import CELLS, SEGMENTS
-from primesvc.sieve.range import Range
+from primesvc.jobs.job import Job, Plan, State
+from primesvc.jobs.records import GRIDS, JournaledJob
+from primesvc.sieve.grid import SEGMENTS
 
 
-def restore(known: JournaledJob, *, ttl_s: float) -> Job | None:
+def restore(known: JournaledJob, *, ttl_s: float, check_size: Callable[[Plan], None]) -> Job | None:
     """The job as it was: finished, or queued to go on. None if its time is over.
 
-    One that succeeded on a grid that was cut otherwise is queued too.
+    One that succeeded on a grid that was cut otherwise is queued too. Raises
+    what `check_size` raises, before the job takes any memory.
     """
-    left_s = ttl_s if known.finished_s is None else known.finished_s + ttl_s - time.time()
+    left_s = ttl_s
+    if known.finished_s is not None:
+        # The clock may have been set back since.
+        left_s = min(known.finished_s + ttl_s - time.time(), ttl_s)
     if left_s <= 0:
         return None
-    range_ = Range(known.start, known.end)
-    grid = {grid.signature: grid for grid in (SEGMENTS, CELLS)}.get(known.grid, SEGMENTS)
-    plan = Plan(range_, grid, grid.cover(range_), keep=known.keep)
-    job = Job(range_, plan, Kind(known.kind))
+    grid = GRIDS.get(known.grid, SEGMENTS)
+    plan = Plan(known.range, grid, grid.cover(known.range), keep=known.keep)
+    check_size(plan)
+    job = Job(known.range, plan, known.kind)
     job.created_s = known.created_s
     if known.state is State.SUCCEEDED:
-        summaries = known.summaries if known.grid == grid.signature else None
-        if summaries is None or len(summaries) != len(plan.indices):
+        if known.summaries is None:
             return job
-        job.recall(summaries)
+        job.recall(known.summaries)
     if known.state.final:
         job.recall_end(
             known.state,

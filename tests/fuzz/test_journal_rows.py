@@ -1,0 +1,244 @@
+"""Journals whose rows were edited: what cannot be true makes them unusable."""
+
+import math
+import sqlite3
+import tracemalloc
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from primesvc import Range, State
+from primesvc.jobs.job import Kind, job_id
+from primesvc.jobs.journal import SCHEMA_VERSION, Journal
+from primesvc.jobs.records import JOB_COLUMNS, check_sum
+from primesvc.sieve.grid import CELLS, SEGMENTS
+from tests.fuzz.journals import (
+    Files,
+    assert_found,
+    assert_may_be_true,
+    edited,
+    opened,
+    right_of,
+    some_jobs,
+)
+from tests.fuzz.search import cases
+
+RIGHT = Range(0, 10**5)
+TABLES = {
+    "job": [name.strip(' "') for name in JOB_COLUMNS.split(",")],
+    "piece": ["grid", "number", "count", "digits"],
+}
+columns = st.sampled_from([(table, name) for table in TABLES for name in TABLES[table]])
+values = st.one_of(
+    st.none(),
+    st.integers(-10, 10**6),
+    st.integers(-(2**63), 2**63 - 1),
+    st.floats(),
+    st.text(max_size=40),
+    st.binary(max_size=60),
+    st.binary(max_size=100).map(zlib.compress),
+    st.sampled_from([
+        SEGMENTS.signature, CELLS.signature, "cells:00000000", *State, *Kind, job_id(RIGHT),
+        str(2**64), str(2**64 - 1), "-1", "007", "1e5", "\u0661", "9" * 5000,
+        math.inf, 9e15, 2e11, 1.0,
+    ]),
+)  # fmt: skip
+
+
+def update(column: tuple[str, str], at: int, value: object) -> tuple[str, tuple[object, ...]]:
+    """The statement that writes a value into a column of one row."""
+    table, name = column
+    key = {"job": "id", "piece": "number"}[table]
+    row = f"(SELECT {key} FROM {table} ORDER BY {key} LIMIT 1 OFFSET ?)"  # noqa: S608
+    return f'UPDATE {table} SET "{name}" = ? WHERE {key} = {row}', (value, at)  # noqa: S608
+
+
+@cases(150)
+@given(columns, st.integers(0, 6), values)
+@example(("job", "state"), 0, "sleeping")
+@example(("job", "kind"), 0, "sums")
+@example(("job", "start"), 0, "a")
+@example(("job", "created_s"), 0, math.inf)
+@example(("job", "summaries"), 0, b"not zlib")
+@example(("job", "summaries"), 0, zlib.compress(bytes(12)))
+@example(("piece", "count"), 0, 17)
+async def test_an_edited_row_is_refused(
+    path: Path, closed: Files, column: tuple[str, str], at: int, value: object
+) -> None:
+    """A row that is not as it was written makes the journal unusable, whatever was changed."""
+    right = await right_of(path, closed)
+    try:
+        edited(path, update(column, at, value))
+    except sqlite3.IntegrityError:
+        return
+    await assert_found(path, Files.read(path), right)
+
+
+@cases(150)
+@given(columns, st.integers(0, 6), values)
+@example(("job", "summaries"), 0, zlib.compress(bytes(16)))
+@example(("job", "finished_s"), 0, 2e11)
+@example(("piece", "digits"), 0, -1)
+@example(("piece", "number"), 0, 2**62)
+async def test_a_row_that_cannot_be_true_is_refused(
+    path: Path, closed: Files, column: tuple[str, str], at: int, value: object
+) -> None:
+    """Even with the right check sum: what is taken up is a job, and can be told of."""
+    closed.write(path)
+    try:
+        edited(path, update(column, at, value), sums=True)
+    except sqlite3.IntegrityError:
+        return
+    found = await opened(path)
+    if found is not None:
+        assert_may_be_true(found)
+
+
+ends = st.integers(0, 2**64 - 1) | st.integers(0, 10**6)
+times = st.none() | st.floats(0, 3e11) | st.floats()
+
+
+@cases(150)
+@given(
+    st.tuples(ends, ends).map(sorted),
+    st.sampled_from(Kind),
+    st.sampled_from(State),
+    st.tuples(times, times, times),
+    st.sampled_from([SEGMENTS, CELLS]),
+    st.integers(0, 2**32 - 1) | st.integers(0, 10**6),
+    st.sampled_from([None, "a reason"]),
+)
+@example([0, 2**64 - 1], Kind.COUNT, State.QUEUED, (1.0, None, None), CELLS, 0, None)
+@example([0, 2**64 - 1], Kind.PRIMES, State.SUCCEEDED, (1.0, 1.0, 1e11), SEGMENTS, 0, None)
+async def test_a_row_with_the_right_id(
+    path: Path,
+    bounds: list[int],
+    kind: Kind,
+    state: State,
+    times: tuple[float | None, ...],
+    grid: Any,
+    number: int,
+    error: str | None,
+) -> None:
+    """A job of any range, with a result of the right length: taken up only if it may be true."""
+    range_ = Range(*bounds)
+    pieces = min(len(grid.cover(range_)), 10**5)
+    digits = number * len(str(range_.end))
+    blob = np.array([[number, digits & 0xFFFFFFFF]] * pieces, "<u4").tobytes()
+    row = (
+        job_id(range_, kind), kind.value, str(range_.start), str(range_.end), state.value, *times,
+        error, grid.signature, 0, zlib.compress(blob, 1) if state is State.SUCCEEDED else None,
+    )  # fmt: skip
+    Files(b"").write(path)
+    assert await opened(path) is not None
+    places = ", ".join("?" * (len(row) + 1))
+    try:
+        edited(path, (f"INSERT INTO job VALUES ({places})", (*row, check_sum(*row))))  # noqa: S608
+    except sqlite3.IntegrityError:
+        return
+    found = await opened(path)
+    if found is not None:
+        assert_may_be_true(found)
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "CREATE TABLE diary (day TEXT)",
+        "CREATE TRIGGER t AFTER INSERT ON job BEGIN DELETE FROM job; END",
+        "CREATE INDEX i ON piece (count)",
+        "CREATE VIEW v AS SELECT * FROM job",
+        "DROP TABLE piece",
+        "ALTER TABLE job DROP COLUMN check_sum",
+        "ALTER TABLE job ADD COLUMN more",
+        "PRAGMA user_version = 0",
+        "PRAGMA user_version = 1",
+        "PRAGMA user_version = -1",
+        f"PRAGMA user_version = {SCHEMA_VERSION + 1}",
+    ],
+)
+async def test_other_tables_are_refused(path: Path, closed: Files, sql: str) -> None:
+    """A file whose tables are not those of its version is none of ours, and is left as it is."""
+    closed.write(path)
+    edited(path, (sql, ()))
+    assert await opened(path) is None
+
+
+async def test_a_small_database_of_something_else_is_refused(path: Path) -> None:
+    """A foreign database of one small page is not taken for an empty journal."""
+    edited(path, ("PRAGMA page_size = 512", ()), ("CREATE TABLE diary (day TEXT)", ()))
+    assert await opened(path) is None
+
+
+async def test_a_compressed_bomb_takes_no_memory(path: Path, closed: Files) -> None:
+    """A result that unpacks to far more than its range has pieces is refused unpacked."""
+    closed.write(path)
+    bomb = zlib.compress(bytes(10**8))
+    sql = (
+        'UPDATE job SET summaries = ?, id = ?, "end" = ? '
+        "WHERE start = '0' AND state = 'succeeded'"
+    )
+    for range_ in (RIGHT, Range(0, 2**50)):
+        edited(path, (sql, (bomb, job_id(range_), str(range_.end))), sums=True)
+        tracemalloc.start()
+        assert await opened(path) is None
+        assert tracemalloc.get_traced_memory()[1] < 2 * 10**6
+        tracemalloc.stop()
+
+
+RIGHT_SUMMARIES = [[6542, 31946], [3050, 15250]]
+
+
+@pytest.mark.parametrize(
+    "summaries",
+    [
+        [[0, 0], [0, 0]],
+        [[6542, 31946], [3050, 15249]],
+        [[6542, 31946], [3050, 18301]],
+        [[12000, 60000], [3050, 15250]],
+        [[6542, 31946], [3050, 15250], [0, 0]],
+        [[6542, 31946]],
+        [[6542, 40000], [2**32 - 1, 2**32 - 1]],
+    ],
+)
+async def test_a_result_that_cannot_be_is_refused(
+    path: Path, closed: Files, summaries: list[list[int]]
+) -> None:
+    """Counts that no range of its width holds, other digits than it has, or of other pieces."""
+    sql = "UPDATE job SET summaries = ? WHERE id = ?"
+    for wanted in (RIGHT_SUMMARIES, summaries):
+        closed.write(path)
+        blob = zlib.compress(np.array(wanted, "<u4").tobytes())
+        edited(path, (sql, (blob, job_id(RIGHT))), sums=True)
+        assert (await opened(path) is not None) == (wanted is RIGHT_SUMMARIES)
+
+
+async def test_a_piece_without_primes_is_refused(path: Path, closed: Files) -> None:
+    """No piece within a range is empty: the gaps between primes are far shorter."""
+    wide = next(job for job in some_jobs() if len(job.summaries) > 2)
+    summaries = wide.summaries.copy()
+    for empty in (False, True):
+        closed.write(path)
+        if empty:
+            summaries[1] = 0
+        blob = zlib.compress(summaries.astype("<u4").tobytes())
+        sql = "UPDATE job SET summaries = ? WHERE id = ?"
+        edited(path, (sql, (blob, wide.id)), sums=True)
+        assert (await opened(path) is None) == empty
+
+
+async def test_what_a_killed_process_left_is_not_touched(path: Path) -> None:
+    """A journal that is refused is not even put together from the two files that it is in."""
+    journal = await Journal.open(path)
+    journal._jobs["forged"] = ("forged", *[0] * 11)  # no method writes what is not true
+    await journal.flush()
+    killed = Files.read(path)
+    await journal.close()
+    assert killed.wal
+    killed.write(path)
+    assert await opened(path) is None

@@ -32,12 +32,18 @@ def read_whole_number(text: str) -> int:
     if match is None:
         raise ValueError(f"it is not a whole number such as {FORMS}")
     number = _value(match)
-    if number >= 10**_MAX_DIGITS:
+    if match["sign"] == "-":
+        number = -number
+    # As everywhere, the sign is that of the power: -2^3-1 is -9.
+    more = int(match["more"] or 0)
+    number += -more if match["then"] == "-" else more
+    if abs(number) >= 10**_MAX_DIGITS:
         raise ValueError(f"it has more than {_MAX_DIGITS} digits")
-    return -number if match["sign"] == "-" else number
+    return number
 
 
 def _value(match: re.Match[str]) -> int:
+    """The number behind the sign, up to what is added to a power."""
     if match["plain"]:
         return int(match["plain"])
     if match["whole"]:
@@ -51,5 +57,4 @@ def _value(match: re.Match[str]) -> int:
     base, power = int(match["base"]), int(match["power"])
     if base > 1 and power * (base.bit_length() - 1) > 4 * _MAX_DIGITS:
         raise ValueError(f"it has more than {_MAX_DIGITS} digits")
-    more = int(match["more"] or 0)
-    return int(base**power) + (-more if match["then"] == "-" else more)
+    return int(base**power)

@@ -13,9 +13,13 @@ from dataclasses import Field, dataclass, field, fields
 from typing import Any, Final
 
 from primesvc.errors import InvalidSetting
+from primesvc.numbers import read_whole_number
 from primesvc.sieve.engine import ENGINE_CHOICES
 
 _UNITS: Final = {"k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
+
+_MOST_BYTES: Final = 2**63
+"""More than any machine has; larger numbers are no sizes to compute with."""
 
 
 def _address(text: str) -> str:
@@ -27,20 +31,6 @@ def _address(text: str) -> str:
 
 def _whole(text: str) -> int:
     return int(text.strip())
-
-
-def _big(text: str) -> int:
-    """A whole number, also in powers: `10**13`, `10^13`, `1e13`."""
-    text = text.strip().lower().replace("**", "^")
-    for mark, base in (("^", None), ("e", 10)):
-        if mark in text:
-            left, right = text.split(mark)
-            power = int(right)
-            if not 0 <= power <= 64:
-                raise ValueError(text)
-            number = int(left)
-            return int(number**power if base is None else number * base**power)
-    return int(text)
 
 
 def _bytes(text: str) -> int:
@@ -125,6 +115,8 @@ def _check(item: "Field[Any]", value: Any, source: str) -> None:
     """Raise `InvalidSetting`, naming the source, if the value is out of its bounds."""
     least, most = item.metadata["least"], item.metadata["most"]
     choices = item.metadata["choices"]
+    if isinstance(value, float) and not math.isfinite(value):  # every wait ends
+        raise InvalidSetting(source, f"{value} is not finite")
     if choices is not None and value not in choices:
         raise InvalidSetting(source, f"{value!r} is none of {', '.join(choices)}")
     if least is not None and not value >= least:
@@ -150,17 +142,19 @@ class Settings:
     )  # fmt: skip
     memory_bytes: int = _setting(
         0, _bytes, "bytes",
-        "memory for everything, workers too; 0 takes half of what there is", least=0,
+        "memory for everything, workers too; 0 takes half of what there is",
+        least=0, most=_MOST_BYTES,
     )  # fmt: skip
     cache_bytes: int = _setting(
         0, _bytes, "bytes",
-        "part of it for primes that are kept; 0 takes a quarter, 256 MiB at the most", least=0,
+        "part of it for primes that are kept; 0 takes a quarter, 256 MiB at the most",
+        least=0, most=_MOST_BYTES,
     )  # fmt: skip
     engine: str = _setting(
         "auto", str, "name", "what sieves; auto takes the fastest there is", choices=ENGINE_CHOICES
     )
     max_span: int = _setting(
-        10**13, _big, "numbers", "longest range that is accepted", least=1, most=2**64
+        10**13, read_whole_number, "numbers", "longest range that is accepted", least=1, most=2**64
     )
     max_job_s: float = _setting(
         6 * 3600.0, _seconds, "seconds",
@@ -176,7 +170,7 @@ class Settings:
     max_job_bytes: int = _setting(
         0, _bytes, "bytes",
         "part of the memory for what is known of jobs; 0 takes an eighth, 64 MiB at the most",
-        least=0,
+        least=0, most=_MOST_BYTES,
     )  # fmt: skip
     max_event_streams: int = _setting(
         1000, _whole, "streams", "event streams that are open at a time", least=0
@@ -193,7 +187,11 @@ class Settings:
         30.0, _seconds, "seconds", "how long a client may take nothing of its result", least=0.1
     )
     drain_s: float = _setting(
-        10.0, _seconds, "seconds", "how long a stop waits for answers under way", least=0
+        10.0,
+        _seconds,
+        "seconds",
+        "how long a stop waits for answers under way, and for jobs that end within that time",
+        least=0,
     )
     hang_timeout_s: float = _setting(
         60.0, _seconds, "seconds",

@@ -134,7 +134,7 @@ UNREADABLE = [
     ("cache_bytes", "lots"), ("cache_bytes", ""), ("cache_bytes", "G"), ("cache_bytes", "1Q"),
     ("cache_bytes", "1M1"), ("cache_bytes", "infG"), ("cache_bytes", "nanM"),
     ("max_span", "1e"), ("max_span", "2^"), ("max_span", "2^3^4"), ("max_span", "10^-3"),
-    ("max_span", "1.5e3"), ("max_span", "2^65"), ("max_span", "9^9999999999"),
+    ("max_span", "1.5"), ("max_span", "2^650"), ("max_span", "9^9999999999"),
     ("job_ttl_s", "1h"), ("job_ttl_s", "nan"), ("drain_s", "inf"), ("drain_s", "-inf"),
     ("access_log", "maybe"),
 ]  # fmt: skip
@@ -144,7 +144,7 @@ OUT_OF_BOUNDS = [
     ("workers", "-1"), ("workers", "1025"),
     ("memory_bytes", "-1"), ("cache_bytes", "-1G"),
     ("engine", "steam"), ("engine", ""),
-    ("max_span", "0"), ("max_span", "3^64"),
+    ("max_span", "0"), ("max_span", "3^64"), ("max_span", "2^65"),
     ("max_jobs", "0"),
     ("max_job_bytes", "-1k"),
     ("max_job_s", "0"),

@@ -16,12 +16,19 @@ from typing import Final
 from aiohttp import web
 
 from primesvc.app import create_app
+from primesvc.connections import Guard, GuardedRunner, room_for
 from primesvc.settings import Settings
 from primesvc.web.keys import service_of
 from primesvc.web.meter import meter_of
 
 KEEPALIVE_S: Final = 75.0
-"""Seconds an idle connection, or one slow with its headers, is kept."""
+"""Seconds an idle connection is kept."""
+
+LINGER_S: Final = 2.0
+"""Seconds for which a body that nobody wanted is read on, so that its sender gets the answer."""
+
+BACKLOG: Final = 1024
+"""Connections that wait to be accepted: of more, which a crowd is, some come a second late."""
 
 CUT_S: Final = 5.0
 """Seconds that handlers whose connection was cut have to end."""
@@ -63,16 +70,20 @@ async def _serve(settings: Settings) -> None:
     stop, hurry = asyncio.Event(), asyncio.Event()
     _on_signals(lambda: hurry.set() if stop.is_set() else stop.set())
     app = create_app(settings, listens_on=await _addresses(settings), log_to=sys.stderr)
-    runner = web.AppRunner(
+    guard = Guard(room_for(settings.max_connections), stall_timeout_s=settings.stall_timeout_s)
+    runner = GuardedRunner(
         app,
+        guard,
         access_log=None,  # aiohttp's own would halve the requests/s
+        auto_decompress=False,  # no body is read that is coded
         keepalive_timeout=KEEPALIVE_S,
+        lingering_time=LINGER_S,
         # Later than `_stop` cuts connections: those that aiohttp gives up it forgets,
         # and leaves open if their client takes nothing.
         shutdown_timeout=settings.drain_s + CUT_S,
-        handler_cancellation=True,
     )
     with ExitStack() as stack:
+        stack.enter_context(guard)
         try:
             await runner.setup()
             await _listen(runner, settings)
@@ -108,9 +119,9 @@ async def _listen(runner: web.AppRunner, settings: Settings) -> None:
     try:
         if settings.unix_socket:
             _remove_stale(settings.unix_socket)
-            site = web.UnixSite(runner, settings.unix_socket)
+            site = web.UnixSite(runner, settings.unix_socket, backlog=BACKLOG)
         else:
-            site = web.TCPSite(runner, settings.host, settings.port)
+            site = web.TCPSite(runner, settings.host, settings.port, backlog=BACKLOG)
         await site.start()
     except (OSError, UnicodeError) as error:
         raise AddressUnusable(settings, error) from error

@@ -15,13 +15,13 @@ ROOT = Path(primesvc.__file__).parent
 
 LAYERS = (
     "errors", "numbers", "logs", "client", "sieve", "settings", "formats", "compute", "budget",
-    "store", "jobs", "results", "service", "web", "app", "server", "cli", "__main__",
+    "store", "jobs", "results", "service", "web", "app", "connections", "server", "cli", "__main__",
 )  # fmt: skip
 """The parts of the package from the bottom up: each may import those before it."""
 
 ALLOWED = {
     "aiocache": {"store", "service", "app"},
-    "aiohttp": {"client", "web", "app", "server"},
+    "aiohttp": {"client", "web", "app", "connections", "server"},
     "backports": {"formats"},
     "compression": {"formats"},
     "gmpy2": {"sieve"},

@@ -4,7 +4,7 @@ import asyncio
 import json
 from typing import Any, Final, NoReturn
 
-from aiohttp import web
+from aiohttp import hdrs, web
 
 from primesvc.errors import InvalidParameter, PayloadTooLarge, RequestTimedOut, UnsupportedMediaType
 
@@ -20,6 +20,9 @@ async def read_json_object(request: web.Request) -> dict[str, Any]:
 
     Raises `UnsupportedMediaType`, `PayloadTooLarge`, `RequestTimedOut` and `InvalidParameter`.
     """
+    coding = request.headers.get(hdrs.CONTENT_ENCODING)
+    if coding is not None:  # aiohttp would decode it as it comes, by any factor
+        raise UnsupportedMediaType(f"Content-Encoding: {coding}", ["it as it is"])
     data = await _read(request)
     if not data:
         return {}

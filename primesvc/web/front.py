@@ -17,7 +17,7 @@ from itertools import count
 from secrets import token_hex
 from typing import Final
 
-from aiohttp import hdrs, web
+from aiohttp import HttpVersion11, hdrs, web
 from multidict import istr
 
 from primesvc.errors import PrimesvcError
@@ -61,7 +61,8 @@ class Front:
         for route in (*routes, *nowhere):
             counts = Counts(int)
             handler = self._around(route.handler, counts)
-            added = app.add_routes([web.RouteDef(route.method, route.path, handler, route.kwargs)])
+            kwargs = route.kwargs | {"expect_handler": _meet_expectation}
+            added = app.add_routes([web.RouteDef(route.method, route.path, handler, kwargs)])
             self._meter.watch(counts, added[-1] if route not in nowhere else None)
 
     def _prepare(self, request: web.Request, given_id: str | None) -> Headers:
@@ -150,6 +151,20 @@ class Front:
             return response
 
         return answer
+
+
+async def _meet_expectation(request: web.Request) -> web.StreamResponse | None:
+    """Say that the body may come; an answer instead if the client expects something else.
+
+    `Expect` is dealt with before the handler, and what is answered to it passes none.
+    """
+    if request.version < HttpVersion11:
+        return None
+    if request.headers[hdrs.EXPECT].lower() != "100-continue":
+        return from_http(web.HTTPExpectationFailed())
+    await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+    request.writer.output_size = 0  # it counts the bytes of the answer proper
+    return None
 
 
 async def _refuse(request: web.Request) -> web.StreamResponse:

@@ -30,6 +30,9 @@ LINGER_S: Final = 2.0
 BACKLOG: Final = 1024
 """Connections that wait to be accepted: of more, which a crowd is, some come a second late."""
 
+FETCH_S: Final = 1.5
+"""Seconds that those who waited for a job have to come for its result: they ask once a second."""
+
 CUT_S: Final = 5.0
 """Seconds that handlers whose connection was cut have to end."""
 
@@ -193,14 +196,15 @@ async def _stop(
 ) -> None:
     """Let answers under way finish for `drain_s` seconds, less if told to hurry, then cut them.
 
-    While files are being sent it listens on: whoever asks whether it is ready is told no.
+    Until then it listens on: whoever asks whether it is ready is told no, and
+    whoever waited for a job that ended meanwhile gets the result.
     """
     clock = asyncio.get_running_loop().time
     until_s = clock() + drain_s
-    sent = asyncio.create_task(meter_of(app).downloads_ended())
+    settled = asyncio.create_task(_settle(app, drain_s))
     hurried = asyncio.create_task(hurry.wait())
-    await asyncio.wait({sent, hurried}, timeout=drain_s, return_when=asyncio.FIRST_COMPLETED)
-    sent.cancel()
+    await asyncio.wait({settled, hurried}, timeout=drain_s, return_when=asyncio.FIRST_COMPLETED)
+    settled.cancel()
     drained = asyncio.create_task(runner.cleanup())
     await asyncio.wait(
         {drained, hurried}, timeout=max(until_s - clock(), 0), return_when=asyncio.FIRST_COMPLETED
@@ -211,3 +215,10 @@ async def _stop(
             if connection.transport is not None:
                 connection.transport.abort()
     await drained
+
+
+async def _settle(app: web.Application, within_s: float) -> None:
+    """Until no file is being sent and no job is about to end."""
+    if not service_of(app).closed and await service_of(app).settle(within_s):
+        await asyncio.sleep(FETCH_S)
+    await meter_of(app).downloads_ended()

@@ -21,12 +21,12 @@ from primesvc.compute.cpus import usable_cpus
 from primesvc.compute.dispatcher import INLINE_S, Dispatcher
 from primesvc.compute.memory import usable_memory_bytes
 from primesvc.compute.pool import ForeignExecutor, ProcessPool, Runner
-from primesvc.errors import RangeNotAllowed, ServiceClosed
-from primesvc.formats.base import Format, total_bytes
+from primesvc.errors import ServiceClosed
+from primesvc.formats.base import Format, total_bytes, whole_body
+from primesvc.jobs.admission import Admission
 from primesvc.jobs.job import Job, Kind, State
 from primesvc.jobs.journal import Journal
 from primesvc.jobs.manager import JobManager
-from primesvc.jobs.planner import plan_cost_s
 from primesvc.jobs.table import JobTable
 from primesvc.results.buffers import Buffers, Lease
 from primesvc.results.layout import Layout
@@ -150,6 +150,12 @@ class PrimeService:
                 self.engine,
                 cache_bytes=self.budget.cache_bytes,
                 ahead=ahead,
+                admission=Admission(
+                    self.engine,
+                    workers=self.workers,
+                    max_span=settings.max_span,
+                    max_s=settings.max_job_s,
+                ),
             )
             stack.push_async_callback(self._stop, runner)
             if journal is not None:
@@ -231,6 +237,15 @@ class PrimeService:
     def drain(self) -> None:
         """Take no new jobs from now on; those there are go on, and all can be read."""
         self.phase = Phase.DRAINING
+        if not self.closed:
+            self._manager.drain()
+
+    async def settle(self, within_s: float) -> int:
+        """Wait for the jobs that will end within so many seconds, by their estimates.
+
+        Others are not waited for. Returns how many have ended.
+        """
+        return await self._manager.settle(within_s)
 
     def find(self, range_: Range) -> Job | None:
         """The job for the range, if there is one that has a result or will have."""
@@ -242,7 +257,7 @@ class PrimeService:
         Nothing is started; what is cached already is not looked for. Raises
         `RangeNotAllowed` as `submit` does.
         """
-        return estimate(range_), self._check_range(range_, kind)
+        return estimate(range_), self._manager.admission.check(range_, kind)
 
     async def submit(self, range_: Range, kind: Kind = Kind.PRIMES) -> Job:
         """The job for a range: the one there is, or a new one that starts at once.
@@ -251,12 +266,6 @@ class PrimeService:
         `ServiceClosed`.
         """
         if self.closed:
-            raise ServiceClosed
-        job = self.jobs.find(range_, kind)
-        if job is not None:
-            return job
-        self._check_range(range_, kind)
-        if self.phase is Phase.DRAINING:
             raise ServiceClosed
         return await self._manager.submit(range_, kind)
 
@@ -274,25 +283,6 @@ class PrimeService:
     def cache_stats(self) -> CacheStats | None:
         """What the cache holds and did; None for an embedder's of another kind."""
         return self.cache.stats() if isinstance(self.cache, LRUCache) else None
-
-    def _check_range(self, range_: Range, kind: Kind) -> float:
-        """About how many seconds a job would take here. Raises `RangeNotAllowed`."""
-        max_span, max_job_s = self.settings.max_span, self.settings.max_job_s
-        if range_.span > max_span:
-            raise RangeNotAllowed(
-                f"the range {range_} holds {range_.span} numbers, the limit is {max_span}; "
-                "ask for parts of it, or raise max_span",
-                limit=max_span,
-            )
-        seconds = plan_cost_s(range_, self.engine, kind) / self.workers
-        if seconds > max_job_s:
-            raise RangeNotAllowed(
-                f"the range {range_} would take about {seconds:.3g} s here, the limit is "
-                f"{max_job_s:g} s; ask for parts of it, or raise max_job_s",
-                limit=max_job_s,
-                estimate_s=seconds,
-            )
-        return seconds
 
     def job(self, job_id: str) -> Job:
         """The job with this id. Raises `UnknownJob`."""
@@ -367,17 +357,7 @@ class PrimeService:
             primes = np.concatenate([np.empty(0, np.uint64), *[p async for p in self.primes(job)]])
             if (made := job.rendered.get(format_.name)) is not None:
                 return made  # by another request meanwhile
-            buffer = np.empty(format_.values_bytes(total.count, total.digits), np.uint8)
-            format_.encode(primes, buffer)
-            values = buffer.tobytes()
-            body = b"".join(
-                (
-                    format_.head(total),
-                    format_.piece_head(total.count) if total.count else b"",
-                    values[: len(values) - format_.spare] if total.count else b"",
-                    format_.tail(),
-                )
-            )
+            body = whole_body(format_, total, primes)
             job.rendered[format_.name] = body
             self.jobs.charge(job, len(body))
         return body

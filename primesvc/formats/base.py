@@ -62,3 +62,13 @@ def total_bytes(format_: Format, total: Summary) -> int:
     if total.count:
         body += len(format_.piece_head(total.count)) - format_.spare
     return len(format_.head(total)) + body + len(format_.tail())
+
+
+def whole_body(format_: Format, total: Summary, primes: NDArray[np.uint64]) -> bytes:
+    """The file of a few primes that all lie in one segment; `total` is their summary."""
+    if not total.count:
+        return format_.head(total) + format_.tail()
+    buffer = np.empty(format_.values_bytes(total.count, total.digits), np.uint8)
+    format_.encode(primes, buffer)
+    values = buffer.tobytes()[: len(buffer) - format_.spare]
+    return b"".join((format_.head(total), format_.piece_head(total.count), values, format_.tail()))

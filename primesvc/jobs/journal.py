@@ -83,7 +83,7 @@ class Journal:
         self._found: tuple[list[JournaledJob], list[Piece]] = [], []
         self._jobs: dict[str, Row | None] = {}
         self._pieces: list[Piece] = []
-        self._drop_pieces = False
+        self._dropped: list[tuple[str, int, int]] = []
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self.writes = 0
@@ -189,29 +189,38 @@ class Journal:
         self._pieces.extend(pieces)
         self._wake.set()
 
-    def drop_pieces(self) -> None:
-        """Note that no job is unfinished, so that nothing can go on from a piece."""
-        self._pieces.clear()
-        self._drop_pieces = True
+    def drop_pieces(self, grid: str, indices: range) -> None:
+        """Note that nothing can go on from these pieces of a grid any more."""
+        self._pieces = [
+            piece for piece in self._pieces if piece[0] != grid or piece[1] not in indices
+        ]
+        self._dropped.append((grid, indices.start, indices.stop))
+        self._wake.set()
 
     async def flush(self) -> None:
         """Write what is noted. An error of the disk is logged; the service goes on without."""
         jobs, self._jobs = self._jobs, {}
         pieces, self._pieces = self._pieces, []
-        drop, self._drop_pieces = self._drop_pieces, False
-        if not jobs and not pieces and not drop:
+        dropped, self._dropped = self._dropped, []
+        if not jobs and not pieces and not dropped:
             return
         try:
-            await self._in_thread(lambda: self._write(jobs, pieces, drop))
+            await self._in_thread(lambda: self._write(jobs, pieces, dropped))
         except sqlite3.Error as error:
             log.error("the journal %s cannot be written: %s", self.path, error)
 
-    def _write(self, jobs: dict[str, Row | None], pieces: list[Piece], drop: bool) -> None:
+    def _write(
+        self,
+        jobs: dict[str, Row | None],
+        pieces: list[Piece],
+        dropped: list[tuple[str, int, int]],
+    ) -> None:
         run = self._database
         run.execute("BEGIN")
         try:
-            if drop:
-                run.execute("DELETE FROM piece")
+            run.executemany(
+                "DELETE FROM piece WHERE grid = ? AND number >= ? AND number < ?", dropped
+            )
             self._insert("piece", pieces)
             gone = [(id_,) for id_, row in jobs.items() if row is None]
             run.executemany("DELETE FROM job WHERE id = ?", gone)

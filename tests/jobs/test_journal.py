@@ -196,8 +196,9 @@ async def test_an_error_of_the_disk_does_not_stop_the_service(
     """If the journal cannot be written, one line says so and jobs go on."""
     path = tmp_path / "journal"
     async with journaled(path) as service:
-        journal = service._manager._journal  # the only way to take its disk away
-        assert journal is not None
+        recorder = service._manager._recorder  # the only way to take its disk away
+        assert recorder is not None
+        journal = recorder._journal
         await journal._in_thread(lambda: journal._database.execute("PRAGMA query_only = ON"))
         job = await finished(service, Range(0, 1000))
         assert job.count == 168

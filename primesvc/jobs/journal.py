@@ -42,6 +42,9 @@ T = TypeVar("T")
 FLUSH_S: Final = 0.1
 """Seconds that notes are gathered before they are written: what a kill may lose."""
 
+MOST_WAITING: Final = 100_000
+"""Notes that wait to be written at the most: 30 MB, and more than come in ten minutes."""
+
 APPLICATION_ID: Final = 0x5072696D  # "Prim"
 """Marks the file as ours (SQLite's `application_id`)."""
 
@@ -84,6 +87,7 @@ class Journal:
         self._jobs: dict[str, Row | None] = {}
         self._pieces: list[Piece] = []
         self._dropped: list[tuple[str, int, int]] = []
+        self._behind = False
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self.writes = 0
@@ -176,18 +180,30 @@ class Journal:
 
     def note(self, job: Job) -> None:
         """Note a job as it is now. Returns at once; written with the next batch."""
-        self._jobs[job.id] = job_row(job)
-        self._wake.set()
+        if self._keeps_up(len(self._jobs)):
+            self._jobs[job.id] = job_row(job)
+            self._wake.set()
 
     def forget(self, job_id: str) -> None:
         """Note that a job is forgotten."""
-        self._jobs[job_id] = None
-        self._wake.set()
+        if self._keeps_up(len(self._jobs)):
+            self._jobs[job_id] = None
+            self._wake.set()
 
     def note_pieces(self, pieces: Iterable[Piece]) -> None:
         """Note the summaries of pieces that were sieved."""
-        self._pieces.extend(pieces)
-        self._wake.set()
+        if self._keeps_up(len(self._pieces)):
+            self._pieces.extend(pieces)
+            self._wake.set()
+
+    def _keeps_up(self, waiting: int) -> bool:
+        """Whether the disk keeps up; where it hangs, notes are dropped, not piled up."""
+        if waiting < MOST_WAITING:
+            return True
+        if not self._behind:
+            log.error("the journal %s is not written any more: its disk hangs", self.path)
+        self._behind = True
+        return False
 
     def drop_pieces(self, grid: str, indices: range) -> None:
         """Note that nothing can go on from these pieces of a grid any more."""
@@ -206,6 +222,7 @@ class Journal:
             return
         try:
             await self._in_thread(lambda: self._write(jobs, pieces, dropped))
+            self._behind = False
         except sqlite3.Error as error:
             log.error("the journal %s cannot be written: %s", self.path, error)
 

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import sqlite3
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,10 @@ from primesvc import PrimeService, Range, Settings, State
 from primesvc.errors import JournalUnusable
 from primesvc.formats.text import JSON
 from primesvc.jobs.job import Job, Kind
-from primesvc.jobs.journal import APPLICATION_ID, SCHEMA_VERSION, Journal
+from primesvc.jobs.journal import APPLICATION_ID, MOST_WAITING, SCHEMA_VERSION, Journal
 from primesvc.results.layout import Layout
 from primesvc.results.result import Result
+from primesvc.sieve.grid import SEGMENTS
 from tests.helpers import WAIT_S, eventually
 
 
@@ -204,3 +206,23 @@ async def test_an_error_of_the_disk_does_not_stop_the_service(
         assert job.count == 168
         await journal.flush()
     assert "cannot be written" in caplog.text
+
+
+async def test_a_disk_that_hangs_takes_no_memory(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What cannot be written is not piled up: one line says so, and later notes are written."""
+    journal = await Journal.open(tmp_path / "journal")
+    gate = threading.Event()
+    hanging = asyncio.ensure_future(journal._in_thread(gate.wait))  # as a write would
+    for index in range(MOST_WAITING + 1000):
+        journal.note_pieces([(SEGMENTS.signature, index, 0, 0)])
+        journal.forget(str(index))
+    assert len(journal._pieces) == len(journal._jobs) == MOST_WAITING
+    assert caplog.text.count("its disk hangs") == 1
+    gate.set()
+    await hanging
+    await journal.flush()
+    journal.note_pieces([(SEGMENTS.signature, 1, 1, 7)])
+    assert len(journal._pieces) == 1
+    await journal.close()

@@ -103,6 +103,8 @@ class Sending:
         length: int | None,
         send: Callable[[], Awaitable[None]],
     ) -> web.StreamResponse:
+        if self._request.method == "HEAD":
+            return await self._send(status, headers, length, send)
         with self._service.lease(self._layout) as self._lease:
             return await self._send(status, headers, length, send)
 

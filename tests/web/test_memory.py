@@ -67,7 +67,9 @@ async def test_downloads_beyond_the_memory_are_refused_until_others_end(
         document = await assert_problem(response, 503, FULL, says="on their way to clients")
         assert int(response.headers["Retry-After"]) > 0
         assert document["limit"] == buffers.max_bytes
-    # What is small, and what is asked of the service itself, needs none of it.
+    # The length, what is small, and what is asked of the service itself need none of it.
+    async with client.head(f"/jobs/{job_id}/primes?format=text") as response:
+        assert response.content_length == 51_099_000
     assert await fetch(client, await submit(client, 4, 11)) == '"[5, 7, 11]"\n'
     async with client.get("/metrics") as response:
         text = await response.text()

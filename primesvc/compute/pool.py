@@ -25,6 +25,13 @@ SHARED_DEATHS: Final = 2
 ALONE_DEATHS: Final = 3
 """Deaths a call is allowed while it runs alone: one or two may be the system's fault."""
 
+STARTS: Final = 5
+"""How often workers are tried to be started: for a moment after its death the fork
+server is still taken for alive, and a system that is out of processes may recover."""
+
+START_PAUSE_S: Final = 0.1
+"""Seconds between two of these."""
+
 LOST: Final = (BrokenExecutor, MemoryError)
 """What a call raises that is to be run again by other workers."""
 
@@ -56,7 +63,7 @@ class ProcessPool:
     """`processes` worker processes, started with the first call, replaced when one dies.
 
     `deaths` counts the times a worker died, hung, or ran out of memory, and
-    `lost_calls` the calls that were under way then.
+    `lost_calls` the calls that it ended.
     """
 
     def __init__(self, processes: int) -> None:
@@ -111,16 +118,25 @@ class ProcessPool:
         raise WorkerDied(SHARED_DEATHS + ALONE_DEATHS, why)
 
     async def _bury(self, workers: Workers, error: Exception) -> None:
-        """Count a death once, however many calls it ended, and wait until all is replaced."""
+        """Count a death, once for all calls that it ended, and wait until no worker is left."""
         self.lost_calls += 1
+        if isinstance(error, MemoryError):
+            workers.why = workers.why or f"it ran out of memory ({error})"
+        self._count_death(workers)
+        await self._retire(workers)
+
+    def _ended(self, workers: Workers) -> None:
+        # Those that had nothing to do when one died: no call will tell.
+        if workers.stopped is None and not self._closed:
+            self._count_death(workers)
+            self._retire(workers)
+
+    def _count_death(self, workers: Workers) -> None:
         if workers is self._workers:
             self._workers = None
         if not workers.lost:
             workers.lost = True
             self.deaths += 1
-        if isinstance(error, MemoryError):
-            workers.why = workers.why or f"it ran out of memory ({error})"
-        await self._retire(workers)
 
     async def _start_shared(self) -> Workers:
         async with self._starting:
@@ -129,11 +145,25 @@ class ProcessPool:
             return self._workers
 
     async def _start(self, processes: int) -> Workers:
+        for _ in range(STARTS - 1):
+            try:
+                return await self._try_to_start(processes)
+            except OSError as error:
+                log.warning("workers cannot be started: %s; trying again", error)
+                await asyncio.sleep(START_PAUSE_S)
+        return await self._try_to_start(processes)
+
+    async def _try_to_start(self, processes: int) -> Workers:
         self._check_open()
-        workers = Workers(processes)
+        loop = asyncio.get_running_loop()
+
+        def end() -> None:
+            with contextlib.suppress(RuntimeError):  # the loop has ended before them
+                loop.call_soon_threadsafe(self._ended, workers)
+
+        workers = Workers(processes, end)
         self._started.add(workers)
         try:
-            loop = asyncio.get_running_loop()
             call = asyncio.wrap_future(await loop.run_in_executor(None, workers.start))
             call.add_done_callback(_mark_seen)
             # Awaited so that no deadline counts the start; shielded as in `_submit`.

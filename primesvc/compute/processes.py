@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor
 from multiprocessing import connection
 from multiprocessing.context import BaseContext
@@ -35,10 +36,12 @@ def start_context() -> BaseContext:
 class Workers:
     """Worker processes that end together: `ProcessPoolExecutor` is broken by one that dies.
 
-    What runs then, or waits, raises `BrokenExecutor`.
+    What runs then, or waits, raises `BrokenExecutor`; `on_end` is called, in a
+    thread of its own, also when they end because they are to `stop`.
     """
 
-    def __init__(self, processes: int) -> None:
+    def __init__(self, processes: int, on_end: Callable[[], object]) -> None:
+        self._on_end = on_end
         self.executor = ProcessPoolExecutor(processes, start_context(), initializer=_prepare_worker)
         # All at once: with one started for each of the first calls, a death at that time
         # can make `submit` raise OSError, or go unnoticed for ever (Python 3.11 to 3.14).
@@ -78,6 +81,7 @@ class Workers:
             ready = connection.wait(list(by_sentinel))
             self._dead = [by_sentinel[one] for one in ready if isinstance(one, int)]
             self.kill()
+        self._on_end()
 
     @property
     def processes(self) -> "list[multiprocessing.process.BaseProcess]":
@@ -98,9 +102,12 @@ class Workers:
             self._watcher.join()
         self.kill()
         self.executor.shutdown(wait=True)
-        if self._dead and not self.why:
+        if self._watcher is not None:
+            self._watcher.join()
+        codes = [process.exitcode or 0 for process in self._dead]
+        self._dead.clear()  # they hold descriptors
+        if codes and not self.why:
             # The executor may have terminated others before we looked.
-            codes = [process.exitcode or 0 for process in self._dead]
             self.why = _how_it_ended(next((c for c in codes if c != -signal.SIGTERM), codes[0]))
 
 

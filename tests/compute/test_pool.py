@@ -277,6 +277,20 @@ async def test_an_idle_worker_killed_costs_nothing(pool: ProcessPool) -> None:
     assert await pool.run(os.getpid) not in victims
 
 
+async def test_the_death_of_an_idle_worker_is_noticed(
+    pool: ProcessPool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is counted and logged although no call was lost, and the other one ends with it."""
+    await pool.warm_up()
+    pids = set(pool.pids)
+    os.kill(pool.pids[0], signal.SIGKILL)
+    await eventually(lambda: pool.deaths == 1)
+    await gone(pids)
+    await eventually(lambda: "it was ended by SIGKILL" in caplog.text)
+    assert await pool.run(os.getpid) not in pids
+    assert (pool.deaths, pool.lost_calls) == (1, 0)
+
+
 async def test_a_cancelled_call_and_a_death_leave_nobody_waiting(
     pool: ProcessPool, gate: Gate, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -1,12 +1,14 @@
 """A server process that can be killed and started again, and what it leaves behind."""
 
 import asyncio
+import contextlib
 import os
 import re
 import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
@@ -14,6 +16,7 @@ from typing import IO, Self
 import psutil
 
 from tests.helpers import WAIT_S, eventually
+from tests.program import environ
 
 
 class Server:
@@ -22,6 +25,8 @@ class Server:
     def __init__(self, *flags: str) -> None:
         self.flags = flags
         self.url = ""
+        self.log: list[str] = []
+        """The lines it wrote to standard error, over all its lives."""
         self._process: subprocess.Popen[str] | None = None
         self._family: set[psutil.Process] = set()
 
@@ -33,8 +38,9 @@ class Server:
         process = subprocess.Popen(
             [sys.executable, "-m", "primesvc", "--port", "0", *self.flags],
             stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
             text=True,
+            env=environ(),
             start_new_session=True,
         )
         assert process.stdout is not None
@@ -45,8 +51,9 @@ class Server:
         found = re.search(r"http://\S+", line)
         assert found, f"no address in {line!r}"
         self.url = found[0]
-        # Read on, or the pipe fills and the server stops at its next line.
-        threading.Thread(target=_drain, args=(process.stdout,), daemon=True).start()
+        # Read on, or a pipe fills and the server stops at its next line.
+        for stream, take in ((process.stdout, len), (process.stderr, self.log.append)):
+            threading.Thread(target=_drain, args=(stream, take), daemon=True).start()
         return process
 
     @property
@@ -60,12 +67,30 @@ class Server:
         family = psutil.Process(self.pid).children(recursive=True)
         self._family.update(family)
         # The fork server and its workers have the same command line: workers are its children.
-        return [process for process in family if process.ppid() != self.pid]
+        workers = []
+        for process in family:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                if process.ppid() != self.pid and process.status() != psutil.STATUS_ZOMBIE:
+                    workers.append(process)
+        return workers
+
+    def fork_server(self) -> psutil.Process:
+        """The process that starts the workers."""
+        (found,) = {worker.parent() for worker in self.workers()}
+        assert found is not None
+        return found
 
     def memory_bytes(self) -> int:
         """Memory of the server and all its processes, shared pages counted once."""
-        family = [psutil.Process(self.pid), *psutil.Process(self.pid).children(recursive=True)]
-        return sum(process.memory_full_info().pss for process in family)
+        total = 0
+        for process in [psutil.Process(self.pid), *psutil.Process(self.pid).children(True)]:
+            with contextlib.suppress(psutil.NoSuchProcess):  # it has ended
+                total += process.memory_full_info().pss
+        return total
+
+    def open_files(self) -> int:
+        """How many descriptors the server holds."""
+        return int(psutil.Process(self.pid).num_fds())
 
     async def kill(self, number: signal.Signals = signal.SIGKILL) -> int:
         """Send the server a signal and wait until nothing of it is left; returns its exit code."""
@@ -93,9 +118,10 @@ class Server:
             await self.kill()
 
 
-def _drain(stream: IO[str]) -> None:
+def _drain(stream: IO[str], take: Callable[[str], object]) -> None:
     with stream:
-        stream.read()
+        for line in stream:
+            take(line)
 
 
 def _named_memory(pid: int) -> list[Path]:

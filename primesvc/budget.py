@@ -3,6 +3,7 @@
 | part      | what it holds                        | when it is full                        |
 |-----------|--------------------------------------|----------------------------------------|
 | processes | the program and its workers          | does not grow                          |
+| sockets   | connections                          | the one idle longest goes, then 503    |
 | summaries | counts and digits of pieces          | those used least recently go           |
 | cache     | packed primes                        | those used least recently go           |
 | jobs      | what is known of jobs                | finished ones go, then 503             |
@@ -22,9 +23,11 @@ from primesvc.sieve.cost import WIDEST_CALL_BYTES
 
 MIB: Final = 2**20
 
-PROGRAM_BYTES: Final = 128 * MIB
-"""The server, its fork server and resource tracker, 75 MB after some hours of use, and
-4,000 idle connections."""
+PROGRAM_BYTES: Final = 96 * MIB
+"""The server, its fork server and resource tracker, 75 MB after some hours of use."""
+
+CONNECTION_BYTES: Final = 16 * 2**10
+"""A connection: 9 KB while it is idle, 15 KB in the middle of a long head."""
 
 WORKER_BYTES: Final = 64 * MIB
 """A worker process: 30 MB when it starts, 62 MB with what it keeps of the largest calls
@@ -62,6 +65,7 @@ class Budget:
         or the least that will do, if that is more.
         """
         fixed = PROGRAM_BYTES + WORKER_BYTES * processes + SUMMARY_BYTES + WIDEST_CALL_BYTES
+        fixed += CONNECTION_BYTES * settings.max_connections
         least = fixed + _LEAST_BUFFER_BYTES
         least += settings.cache_bytes or _LEAST_CACHE_BYTES
         least += settings.max_job_bytes or _LEAST_JOB_BYTES

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from primesvc import PrimeService, Range, Settings
-from primesvc.budget import PROGRAM_BYTES, SUMMARY_BYTES, WORKER_BYTES, Budget
+from primesvc.budget import CONNECTION_BYTES, PROGRAM_BYTES, SUMMARY_BYTES, WORKER_BYTES, Budget
 from primesvc.errors import InvalidSetting
 from primesvc.sieve.cost import LIGHT_CALL_BYTES, WIDEST_CALL_BYTES, sieve_bytes
 from primesvc.sieve.grid import SEGMENTS
@@ -18,6 +18,7 @@ GIB = 2**30
 def parts(budget: Budget, processes: int) -> int:
     """All parts of a budget together."""
     fixed = PROGRAM_BYTES + SUMMARY_BYTES + WORKER_BYTES * processes
+    fixed += CONNECTION_BYTES * Settings().max_connections
     growing = budget.cache_bytes + budget.job_bytes + budget.buffer_bytes + budget.call_bytes
     return fixed + growing
 
@@ -57,7 +58,7 @@ def test_a_small_container_gets_a_small_cache() -> None:
     """The cache and the rest grow with the memory that there is."""
     small = Budget.of(Settings(), processes=2, usable_bytes=GIB)
     large = Budget.of(Settings(), processes=2, usable_bytes=8 * GIB)
-    assert small.total_bytes < 600 * MIB
+    assert small.total_bytes < 650 * MIB
     assert small.cache_bytes < 64 * MIB < large.cache_bytes
 
 

@@ -53,11 +53,17 @@ class Server:
         times = psutil.Process(self.process.pid).cpu_times()
         return float(times.user + times.system)
 
+    def family_cpu_s(self) -> float:
+        """Processor time of the server and its descendants that are there so far."""
+        server = psutil.Process(self.process.pid)
+        times = [one.cpu_times() for one in (server, *server.children(recursive=True))]
+        return float(sum(one.user + one.system for one in times))
+
 
 @contextmanager
-def primesvc() -> Iterator[Server]:
-    """A fresh primesvc with default settings."""
-    with _running([sys.executable, "-m", "primesvc", "--port", "0"]) as process:
+def primesvc(*flags: str) -> Iterator[Server]:
+    """A fresh primesvc with default settings, but for those given."""
+    with _running([sys.executable, "-m", "primesvc", "--port", "0", *flags]) as process:
         yield _ready(process)
 
 

@@ -20,6 +20,8 @@ class Sizes:
     cold_peer_jobs: int
     count_exponent: int
     count_pairs: int
+    journal_exponent: int
+    journal_pairs: int
     download_exponent: int
     download_pairs: int
     memory_exponents: tuple[int, int]
@@ -42,6 +44,8 @@ FULL: Final = Sizes(
     cold_peer_jobs=300,
     count_exponent=11,
     count_pairs=2,
+    journal_exponent=11,
+    journal_pairs=6,
     download_exponent=9,
     download_pairs=3,
     memory_exponents=(8, 10),
@@ -63,6 +67,8 @@ QUICK: Final = Sizes(
     cold_peer_jobs=10,
     count_exponent=9,
     count_pairs=1,
+    journal_exponent=10,
+    journal_pairs=1,
     download_exponent=7,
     download_pairs=1,
     memory_exponents=(7, 8),

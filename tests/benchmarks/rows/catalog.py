@@ -5,6 +5,7 @@ from typing import Final
 from tests.benchmarks.rows.base import Row
 from tests.benchmarks.rows.fair import FAIR
 from tests.benchmarks.rows.hot import HOT_GET, HOT_POST
+from tests.benchmarks.rows.journal import JOURNAL
 from tests.benchmarks.rows.large import COUNT, DOWNLOAD, OVERLAP
 from tests.benchmarks.rows.small import COLD_SMALL, NARROW
 from tests.benchmarks.rows.whole import MEMORY, START
@@ -19,5 +20,6 @@ ROWS: Final[tuple[Row, ...]] = (
     OVERLAP,
     NARROW,
     FAIR,
+    JOURNAL,
     START,
 )

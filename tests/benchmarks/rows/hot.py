@@ -12,7 +12,7 @@ from tests.benchmarks.servers import Server, bare, primesvc
 _START, _END = 4, 11
 
 
-def _target(server: Server, method: str) -> Target:
+def target(server: Server, method: str) -> Target:
     """The request to repeat, and the body with which it is answered once the job is done."""
     with Client(server.port) as client:
         job = client.compute(_START, _END)
@@ -26,7 +26,7 @@ def _target(server: Server, method: str) -> Target:
 def _measure(method: str, sizes: Sizes) -> Outcome:
     with primesvc() as ours, bare() as theirs:
         servers = (ours, theirs)
-        targets = [_target(server, method) for server in servers]
+        targets = [target(server, method) for server in servers]
         if len({len(target.body) for target in targets}) != 1:
             raise BenchmarkError("the two sides answer with bodies of different lengths")
         before_s = [server.cpu_s() for server in servers]

@@ -18,8 +18,8 @@ from primesvc.sieve.engine import ENGINE_CHOICES
 
 _UNITS: Final = {"k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
 
-_MOST_BYTES: Final = 2**63
-"""More than any machine has; larger numbers are no sizes to compute with."""
+_LARGEST: Final = 2**64
+"""No setting is larger: that would be more than any machine has, or a wait without an end."""
 
 
 def _address(text: str) -> str:
@@ -115,8 +115,8 @@ def _check(item: "Field[Any]", value: Any, source: str) -> None:
     """Raise `InvalidSetting`, naming the source, if the value is out of its bounds."""
     least, most = item.metadata["least"], item.metadata["most"]
     choices = item.metadata["choices"]
-    if isinstance(value, float) and not math.isfinite(value):  # every wait ends
-        raise InvalidSetting(source, f"{value} is not finite")
+    if isinstance(value, int | float) and not value <= _LARGEST:
+        raise InvalidSetting(source, f"{value} is above the most, {_LARGEST}")
     if choices is not None and value not in choices:
         raise InvalidSetting(source, f"{value!r} is none of {', '.join(choices)}")
     if least is not None and not value >= least:
@@ -143,12 +143,12 @@ class Settings:
     memory_bytes: int = _setting(
         0, _bytes, "bytes",
         "memory for everything, workers too; 0 takes half of what there is",
-        least=0, most=_MOST_BYTES,
+        least=0,
     )  # fmt: skip
     cache_bytes: int = _setting(
         0, _bytes, "bytes",
         "part of it for primes that are kept; 0 takes a quarter, 256 MiB at the most",
-        least=0, most=_MOST_BYTES,
+        least=0,
     )  # fmt: skip
     engine: str = _setting(
         "auto", str, "name", "what sieves; auto takes the fastest there is", choices=ENGINE_CHOICES
@@ -170,7 +170,7 @@ class Settings:
     max_job_bytes: int = _setting(
         0, _bytes, "bytes",
         "part of the memory for what is known of jobs; 0 takes an eighth, 64 MiB at the most",
-        least=0, most=_MOST_BYTES,
+        least=0,
     )  # fmt: skip
     max_event_streams: int = _setting(
         1000, _whole, "streams", "event streams that are open at a time", least=0

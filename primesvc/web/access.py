@@ -123,7 +123,10 @@ class Access:
             raise OriginNotAllowed(origin or "another site")
 
     def _listed(self, origin: str) -> bool:
-        return self._any_origin or origin.lower() in self._origins
+        # Browsers send nothing else, and it is sent back as it is.
+        if self._any_origin and origin.isascii() and origin.isprintable():
+            return True
+        return origin.lower() in self._origins
 
     def check_token(self, headers: "CIMultiDictProxy[str]") -> None:
         """Return if the request has the token. Raises `Unauthorized`. In constant time."""

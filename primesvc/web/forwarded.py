@@ -59,11 +59,12 @@ def _last(headers: "CIMultiDictProxy[str]", name: str) -> str:
 
 @lru_cache(maxsize=1024)
 def _address(text: str) -> str | None:
-    """The address, without its port; None for what is none, such as `unknown`."""
+    """The address, without port and zone; None for what is none, such as `unknown`."""
     host = text[1:].partition("]")[0] if text.startswith("[") else text
     if host.count(":") == 1:
         host = host.partition(":")[0]
     try:
-        return str(ipaddress.ip_address(host))
+        # A zone may be any text, which is to reach no log.
+        return str(ipaddress.ip_address(host.partition("%")[0]))
     except ValueError:
         return None

@@ -96,7 +96,9 @@ def read_any_number(name: str, value: object) -> int:
 def read_choice(name: str, value: object, choices: Sequence[str]) -> str:
     """One of the choices; JSON's true and false are read as words. Raises `InvalidParameter`."""
     text = str(value).lower() if isinstance(value, bool) else value
-    if not isinstance(text, str) or text not in choices:
+    if not isinstance(text, str):  # it may be nested too deep to be shown
+        raise InvalidParameter(name, f"{_kind_of(value)} is none of {', '.join(choices)}")
+    if text not in choices:
         raise InvalidParameter(name, f"{_shown(str(value))} is none of {', '.join(choices)}")
     return text
 
@@ -124,7 +126,8 @@ def read_seconds(name: str, text: str) -> float:
 
 
 def _kind_of(value: object) -> str:
-    return {bool: "a boolean", list: "an array"}.get(type(value), "an object")
+    kinds = {bool: "a boolean", list: "an array", type(None): "null"}
+    return kinds.get(type(value), "an object")
 
 
 def _shown(text: str) -> str:

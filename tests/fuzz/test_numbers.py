@@ -68,7 +68,7 @@ def reading(text: str) -> Fraction | None:
             return None
         if len(tens) > 3 or int(tens or 0) > 40:
             return None
-        return sign * Fraction(mantissa) * 10 ** int(tens or 0)
+        return sign * Fraction(mantissa) * Fraction(f"1e{tens or 0}")
     sign, text = _sign(text)
     base, _, rest = text.partition(power)
     mark = "+" if "+" in rest else "-"
@@ -101,6 +101,9 @@ def _is_grouped(text: str) -> bool:
 @example("-2**3+100")
 @example("0^0")
 @example("0e40")
+@example("0e41")
+@example("0" * 160)
+@example("0" * 161)
 @example("1_0.5e1")
 def test_any_text_is_read_as_what_it_says(text: str) -> None:
     """Every text that is read says that number, every other one is refused with a reason."""

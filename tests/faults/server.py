@@ -70,7 +70,7 @@ class Server:
         workers = []
         for process in family:
             with contextlib.suppress(psutil.NoSuchProcess):
-                if process.ppid() != self.pid and process.status() != psutil.STATUS_ZOMBIE:
+                if process.ppid() != self.pid and runs(process):
                     workers.append(process)
         return workers
 
@@ -99,10 +99,14 @@ class Server:
         os.kill(self.pid, number)
         assert self._process is not None
         code = await asyncio.to_thread(self._process.wait, WAIT_S)
-        await eventually(lambda: not any(process.is_running() for process in self._family))
+        await eventually(lambda: not any(runs(process) for process in self._family))
         await eventually(lambda: not any(path.exists() for path in shared))
         self._family.clear()
         return code
+
+    async def terminate(self) -> int:
+        """End it in order; see that nothing is left; returns its exit code."""
+        return await self.kill(signal.SIGTERM)
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -116,6 +120,13 @@ class Server:
     ) -> None:
         if self._process is not None and self._process.poll() is None:
             await self.kill()
+
+
+def runs(process: psutil.Process) -> bool:
+    """Whether a process has not ended; what the system has yet to clear away has."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+    return False
 
 
 def _drain(stream: IO[str], take: Callable[[str], object]) -> None:

@@ -19,7 +19,7 @@ from primesvc.compute.pool import ALONE_DEATHS, SHARED_DEATHS
 from primesvc.errors import WorkerDied
 from primesvc.jobs.job import Kind
 from tests.faults.client import Client
-from tests.faults.server import Server
+from tests.faults.server import Server, runs
 from tests.faults.test_restarts import SEED
 from tests.helpers import WAIT_S, eventually, eventually_async
 from tests.oracles import PI_OF_POWERS, primes_between
@@ -70,7 +70,7 @@ async def test_a_killed_fork_server_costs_no_job_anything() -> None:
         old = server.workers()
         server.fork_server().kill()
         assert (await client.ended(large))["count"] == IN_LARGE
-        await eventually(lambda: not any(worker.is_running() for worker in old))
+        await eventually(lambda: not any(runs(worker) for worker in old))
         assert await client.count(0, 10**6) == PI_OF_POWERS[6]
 
 
@@ -98,7 +98,7 @@ async def test_a_worker_that_is_stopped_is_replaced() -> None:
             worker.suspend()
         assert await client.count(2, 100) == 25
         await eventually_async(lambda: has_died(client, 1))
-        await eventually(lambda: not any(worker.is_running() for worker in stopped))
+        await eventually(lambda: not any(runs(worker) for worker in stopped))
         progress = (await client.job(large))["progress"]
         await eventually_async(lambda: is_at(client, large, progress + 0.01))
         assert await client.count(0, 10**9) == PI_OF_POWERS[9]

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pytest_aiohttp.plugin import AiohttpClient
 
-from primesvc import PrimeService, Range, Settings, State
+from primesvc import PrimeService, Range, Settings, State, create_app, service_of
 from primesvc.errors import JournalUnusable
 from primesvc.formats.text import JSON
 from primesvc.jobs.job import Job, Kind
@@ -17,7 +18,7 @@ from primesvc.jobs.journal import APPLICATION_ID, MOST_WAITING, SCHEMA_VERSION, 
 from primesvc.results.layout import Layout
 from primesvc.results.result import Result
 from primesvc.sieve.grid import SEGMENTS
-from tests.helpers import WAIT_S, eventually
+from tests.helpers import WAIT_S, eventually, fetch, submit
 
 
 def journaled(path: Path, **more: float) -> PrimeService:
@@ -178,6 +179,27 @@ async def test_notes_are_written_in_batches(tmp_path: Path) -> None:
     known, _ = await again.load()
     await again.close()
     assert len(known) == 1000
+
+
+async def test_repeated_requests_are_not_noted(
+    tmp_path: Path, aiohttp_client: AiohttpClient
+) -> None:
+    """The same POST again, and reading its result, leave the journal alone."""
+    app = create_app(Settings(workers=1, journal=str(tmp_path / "journal")))
+    client = await aiohttp_client(app)
+    recorder = service_of(app)._manager._recorder  # what it writes shows nowhere else
+    assert recorder is not None
+    journal = recorder._journal
+    job_id = await submit(client, 4, 11)
+    await fetch(client, job_id)
+    await journal.flush()
+    before = journal.writes
+    for _ in range(200):
+        assert await submit(client, 4, 11) == job_id
+        assert await fetch(client, job_id) == '"[5, 7, 11]"\n'
+    assert not journal._jobs
+    assert not journal._pieces
+    assert journal.writes == before
 
 
 async def test_pieces_are_dropped_once_no_job_needs_them(tmp_path: Path) -> None:

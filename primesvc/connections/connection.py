@@ -5,6 +5,7 @@ All that is read of aiohttp (3.14) behind its public face is read here.
 
 import asyncio
 import logging
+import socket
 from enum import Enum
 from typing import Any, Final, Protocol, cast
 
@@ -13,6 +14,16 @@ from aiohttp import web
 from primesvc.web.problems import from_http
 
 log = logging.getLogger(__name__)
+
+MAX_SURPLUS_BYTES: Final = 2**15
+"""Bytes that are parsed behind the head of a request under way: twice the longest body."""
+
+RECEIVED_BYTES: Final = 2**14
+"""Bytes that the system keeps of what a client sends until it is read: a request has less.
+
+So nobody has more than this parsed before others have their turn, which as chunks of one byte
+takes 4 ms, and a crowd that sends faster than it is read takes little of the system's memory.
+"""
 
 _receive: Final = web.RequestHandler.data_received  # called for every request: faster than super()
 
@@ -42,13 +53,24 @@ class Gate(Protocol):
 class Connection(web.RequestHandler):
     """One connection: aiohttp's, that can be looked at."""
 
-    __slots__ = ("_gate", "_half_closed", "_head_began", "seen", "since_s", "wire")
+    __slots__ = (
+        "_counted",
+        "_gate",
+        "_half_closed",
+        "_head_began",
+        "_surplus_bytes",
+        "seen",
+        "since_s",
+        "wire",
+    )
 
     def __init__(self, server: web.Server, gate: Gate, **options: Any) -> None:
         super().__init__(server, **options)
         self._gate = gate
         self._half_closed = False
         self._head_began = False
+        self._counted = 0
+        self._surplus_bytes = 0
         self.wire: asyncio.Transport
         """The transport, also when aiohttp has closed it and it is still to be flushed."""
         self.seen: tuple[Wait, int] | None = None
@@ -85,6 +107,8 @@ class Connection(web.RequestHandler):
         self.wire = cast("asyncio.Transport", transport)
         if self._gate.opened(self):
             super().connection_made(transport)
+            raw = transport.get_extra_info("socket")
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVED_BYTES)
         else:
             self._gate.refuse(self.wire)
 
@@ -94,10 +118,23 @@ class Connection(web.RequestHandler):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Note whether what came is a head that is not complete yet."""
+        """Note whether what came is a head that is not complete yet, or a body that is too long."""
         _receive(self, data)
         waiter = self._waiter
-        self._head_began = waiter is not None and not waiter.done()
+        if waiter is not None:
+            self._head_began = not waiter.done()
+        else:
+            self._head_began = False
+            self._count(len(data))
+
+    def _count(self, size: int) -> None:
+        """Stop to read a body that nobody asked for, instead of parsing it as fast as it comes."""
+        if self._request_count != self._counted:  # other requests were among it
+            self._counted, self._surplus_bytes = self._request_count, 0
+            return
+        self._surplus_bytes += size
+        if self._surplus_bytes > MAX_SURPLUS_BYTES:
+            self.close()  # once the request under way is answered; until then nothing is parsed
 
     def eof_received(self) -> bool:  # type: ignore[override] # asyncio takes an answer
         """The client sends no more; whether the connection stays open, for it may read on."""

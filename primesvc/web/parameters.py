@@ -1,7 +1,6 @@
 """Reads what clients send: numbers, ranges, ids."""
 
 import re
-import uuid
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Final
@@ -28,8 +27,8 @@ NUMBERS: Final = ("number", "string")
 
 _SECONDS: Final = re.compile(r"[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?", re.ASCII)
 
-_ID_LENGTH: Final = 36
-"""Characters of a UUID as it is usually written; `uuid.UUID` reads other ways too."""
+_ID: Final = re.compile(r"[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}", re.ASCII | re.IGNORECASE)
+"""A UUID as it is usually written; `uuid.UUID` reads many other ways too."""
 
 _SHOWN: Final = 60
 """Characters of a wrong value that the error repeats."""
@@ -137,10 +136,6 @@ def _shown(text: str) -> str:
 
 def canonical_id(job_id: str) -> str:
     """The id as jobs have it, in lower case. Raises `UnknownJob` for what is no UUID."""
-    shown = job_id if len(job_id) <= _SHOWN else job_id[:_SHOWN] + "..."
-    if len(job_id) != _ID_LENGTH:
-        raise UnknownJob(shown)
-    try:
-        return str(uuid.UUID(job_id))
-    except ValueError:
-        raise UnknownJob(shown) from None
+    if not _ID.fullmatch(job_id):
+        raise UnknownJob(job_id if len(job_id) <= _SHOWN else job_id[:_SHOWN] + "...")
+    return job_id.lower()

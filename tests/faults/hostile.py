@@ -8,7 +8,7 @@ import selectors
 import signal
 import socket
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 from urllib.parse import urlsplit
@@ -39,10 +39,14 @@ class Answer(NamedTuple):
     rest: bytes
     """What came behind the answer."""
 
+    def json(self) -> Any:
+        """The document in the body."""
+        return json.loads(self.body)
+
     def problem(self) -> dict[str, Any]:
         """The document of an error, which is sound and tells nothing of the inside."""
         assert self.headers["content-type"] == "application/problem+json", self
-        document: dict[str, Any] = json.loads(self.body)
+        document: dict[str, Any] = self.json()
         assert document["status"] == self.status
         assert document["message"] == document["detail"]
         for inside in ("Traceback", "aiohttp", ".py", "Error("):
@@ -95,8 +99,10 @@ class Target:
         client.connect(self.address)
         return client
 
-    def crowd(self, number: int, *, receives_bytes: int | None = None) -> list[socket.socket]:
-        """So many connections: as fast as it accepts them, no faster."""
+    def crowd(
+        self, number: int, says: bytes = b"", *, receives_bytes: int | None = None
+    ) -> list[socket.socket]:
+        """So many connections: as fast as it accepts them, no faster; each says the same."""
         clients: list[socket.socket] = []
         with selectors.DefaultSelector() as selector:
             while len(clients) < number:
@@ -105,12 +111,14 @@ class Target:
                     client.setblocking(False)
                     client.connect_ex(self.address)
                     clients.append(client)
-                    selector.register(client, selectors.EVENT_WRITE)
+                    selector.register(client, selectors.EVENT_WRITE, client)
                 while selector.get_map():
                     ready = selector.select(timeout=WAIT_S)
                     assert ready, "the server accepts no more connections"
                     for key, _ in ready:
                         selector.unregister(key.fileobj)
+                        if says:
+                            assert key.data.send(says) == len(says)
         for client in clients:
             client.settimeout(WAIT_S)
         return clients
@@ -173,20 +181,20 @@ def ask(target: Target, data: bytes, *, half: bool = False) -> Answer:
         return receive(client)
 
 
-def receive(client: socket.socket, received: bytes = b"") -> Answer:
-    """The next answer on a connection."""
+def receive(client: socket.socket, received: bytes = b"", *, body: bool = True) -> Answer:
+    """The next answer on a connection, or its head alone; `received` is what was read of it."""
     while b"\r\n\r\n" not in received:
         part = _receive(client)
         if not part:
             return Answer(0, {}, b"", received)
         received += part
-    head, _, body = received.partition(b"\r\n\r\n")
+    head, _, received = received.partition(b"\r\n\r\n")
     status_line, *lines = head.decode("latin-1").split("\r\n")
     headers = {name.lower(): text for name, _, text in (line.partition(": ") for line in lines)}
-    length = int(headers.get("content-length", "0"))
-    while len(body) < length and (part := _receive(client)):
-        body += part
-    return Answer(int(status_line.split(" ")[1]), headers, body[:length], body[length:])
+    length = int(headers.get("content-length", "0")) if body else 0
+    while len(received) < length and (part := _receive(client)):
+        received += part
+    return Answer(int(status_line.split(" ")[1]), headers, received[:length], received[length:])
 
 
 def _receive(client: socket.socket) -> bytes:
@@ -194,6 +202,13 @@ def _receive(client: socket.socket) -> bytes:
         return client.recv(2**16)
     except ConnectionError:
         return b""
+
+
+def push(stack: contextlib.ExitStack, clients: list[socket.socket]) -> list[socket.socket]:
+    """Have the connections closed in the end."""
+    for client in clients:
+        stack.enter_context(client)
+    return clients
 
 
 def is_closed(client: socket.socket) -> bool:
@@ -222,10 +237,13 @@ def drips(client: socket.socket, data: Iterable[bytes], pause_s: float = 0.05) -
         client.settimeout(WAIT_S)
 
 
-def flood(clients: list[socket.socket], piece: bytes) -> int:
+def flood(
+    clients: list[socket.socket], piece: bytes, *, meanwhile: Callable[[], None] = lambda: None
+) -> int:
     """Send the same piece on all connections, again and again, until the server has closed them.
 
-    Reads nothing. Returns how many bytes the server and the system took.
+    Reads nothing, and does something else in between. Returns how many bytes the server and the
+    system took.
     """
     sent = 0
     deadline = time.monotonic() + WAIT_S
@@ -235,6 +253,7 @@ def flood(clients: list[socket.socket], piece: bytes) -> int:
             selector.register(client, selectors.EVENT_WRITE)
         while selector.get_map():
             assert time.monotonic() < deadline, "the server does not close the connections"
+            meanwhile()
             for key, _ in selector.select(timeout=1):
                 client = key.fileobj  # type: ignore[assignment] # we registered sockets
                 try:

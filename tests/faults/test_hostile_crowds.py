@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import psutil
 import pytest
 
-from tests.faults.hostile import Answer, Target, ask, get, is_closed, many_files, receive
+from tests.faults.hostile import Answer, Target, ask, get, is_closed, many_files, push, receive
 from tests.faults.impatient import MODULE as IMPATIENT
 from tests.program import MODULE, eventually
 
@@ -35,13 +35,6 @@ def answered(client: socket.socket) -> Answer:
     """What a connection that is open is answered."""
     client.sendall(ALIVE)
     return receive(client)
-
-
-def push(stack: contextlib.ExitStack, clients: list[socket.socket]) -> list[socket.socket]:
-    """Have the connections closed in the end."""
-    for client in clients:
-        stack.enter_context(client)
-    return clients
 
 
 @pytest.fixture(scope="module")

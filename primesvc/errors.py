@@ -339,9 +339,11 @@ class ApiError(RemoteError, RuntimeError):
         retry_after_s: float | None = None,
     ) -> None:
         self.status = status
-        self.title = str(document.get("title") or reason or "Error")
-        self.type = str(document.get("type") or "about:blank")
-        self.detail = str(document.get("detail") or self.title)
+        # What is nested deep could not even be written out.
+        texts = {name: value for name, value in document.items() if isinstance(value, str)}
+        self.title = texts.get("title") or reason or "Error"
+        self.type = texts.get("type") or "about:blank"
+        self.detail = texts.get("detail") or self.title
         self.document = document
         self.retry_after_s = retry_after_s
         super().__init__(f"the service answers {status}: {self.detail}")

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Final, Literal, Self
+from typing import Any, Final, Literal, Self, get_args
 
 from primesvc.errors import JobCancelled, JobFailed, JobNotFinished
 
@@ -14,6 +14,9 @@ State = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 """Where a job stands; the last three are final."""
 
 _FINAL: Final = ("succeeded", "failed", "cancelled")
+
+_HUGE: Final = 1e300
+"""Seconds, and numbers a second, at the most; Python reads `1e999` as a number too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,21 +54,22 @@ class RemoteJob:
 
         Raises `KeyError`, `TypeError` or `ValueError` for what is no such document.
         """
+        error = document["error"]
         return cls(
-            id=str(document["id"]),
-            kind=document["kind"],
-            state=document["state"],
-            start=int(document["start"]),
-            end=int(document["end"]),
-            progress=float(document["progress"]),
-            count=int(document["count"]),
-            rate=document["rate"],
-            eta_s=document["eta_s"],
+            id=_text(document["id"]),
+            kind=_one_of(get_args(Kind), document["kind"]),
+            state=_one_of(get_args(State), document["state"]),
+            start=_whole(document["start"]),
+            end=_whole(document["end"]),
+            progress=_real(document["progress"]),
+            count=_whole(document["count"]),
+            rate=None if document["rate"] is None else _real(document["rate"]),
+            eta_s=None if document["eta_s"] is None else _real(document["eta_s"]),
             created=datetime.fromisoformat(document["created"]),
             started=_time(document["started"]),
             finished=_time(document["finished"]),
-            error=document["error"],
-            links=document["links"],
+            error=None if error is None else dict(_mapping(error)),
+            links={name: _text(link) for name, link in _mapping(document["links"]).items()},
         )
 
     @property
@@ -80,11 +84,48 @@ class RemoteJob:
         `Job` in this process does.
         """
         if self.state == "failed":
-            raise JobFailed(self.id, str((self.error or {}).get("detail", "no reason is given")))
+            detail = (self.error or {}).get("detail")
+            raise JobFailed(self.id, detail if isinstance(detail, str) else "no reason is given")
         if self.state == "cancelled":
             raise JobCancelled(self.id)
         if self.state != "succeeded":
             raise JobNotFinished(self.id)
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{type(value).__name__} is no text")
+    return value
+
+
+def _one_of(choices: tuple[Any, ...], value: object) -> Any:
+    if value not in choices:
+        raise ValueError(f"none of {', '.join(choices)}")
+    return value
+
+
+def _whole(value: object) -> int:
+    """A whole number, zero or more, also in a string."""
+    number = int(value) if isinstance(value, str) else value
+    if type(number) is not int:
+        raise TypeError(f"{type(value).__name__} is no whole number")
+    if number < 0:
+        raise ValueError("a negative number")
+    return number
+
+
+def _real(value: object) -> float:
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        raise TypeError(f"{type(value).__name__} is no number")
+    if not 0 <= value < _HUGE:
+        raise ValueError("a number that is none, negative, or without bound")
+    return float(value)
+
+
+def _mapping(value: object) -> Mapping[str, Any]:
+    if not isinstance(value, dict):
+        raise TypeError(f"{type(value).__name__} is no object")
+    return value
 
 
 def _time(text: str | None) -> datetime | None:

@@ -113,5 +113,5 @@ async def watch(transport: Transport, job_id: str) -> AsyncGenerator[RemoteJob, 
                 await retries.pause(error)
             except ServerUnreachable:
                 return
-        except (ApiError, UnexpectedAnswer, KeyError, TypeError, ValueError):
+        except (ApiError, UnexpectedAnswer, KeyError, TypeError, ValueError, RecursionError):
             return

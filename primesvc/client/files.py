@@ -165,7 +165,7 @@ def _count(head: bytes, url: str) -> int:
         header = ast.literal_eval(text.strip())
         (count,) = header["shape"]
         fits = header["descr"] == "<u8" and type(count) is int
-    except (ValueError, SyntaxError, TypeError, KeyError):
+    except (ValueError, SyntaxError, TypeError, KeyError, MemoryError, RecursionError):
         fits = False
     if not fits:
         raise UnexpectedAnswer(url, f"an array that is not of primes: {text.strip()!r}")

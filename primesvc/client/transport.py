@@ -130,7 +130,7 @@ async def _check(response: aiohttp.ClientResponse) -> None:
         raise UnexpectedAnswer(str(response.url), f"{response.status}, it sends on to {where}")
     try:
         document = json.loads(await _read(response))
-    except ValueError:  # an error of something in between
+    except (ValueError, RecursionError):  # an error of something in between
         document = None
     raise ApiError(
         response.status,
@@ -152,7 +152,7 @@ async def _read(response: aiohttp.ClientResponse) -> bytes:
 def _parse(response: aiohttp.ClientResponse, data: bytes) -> Any:
     try:
         return json.loads(data)  # Python's own: whole numbers of any size are exact
-    except ValueError:
+    except (ValueError, RecursionError):
         raise UnexpectedAnswer(
             str(response.url), f"{response.content_type} that is not JSON"
         ) from None
@@ -165,7 +165,7 @@ def _retry_after_s(response: aiohttp.ClientResponse) -> float | None:
         return float(text)
     try:
         return max(parsedate_to_datetime(text).timestamp() - time.time(), 0.0)
-    except ValueError:
+    except (ValueError, TypeError, OverflowError):  # what it raises depends on what is wrong
         return None
 
 

@@ -44,6 +44,13 @@ class Client:
             assert answer.status == 200, await answer.text()
             return dict(await answer.json())
 
+    async def find(self, job_id: str) -> dict[str, Any] | None:
+        """The document of a job, or None if it is not known."""
+        async with self.session.get(f"{self.server.url}/jobs/{job_id}") as answer:
+            if answer.status in (404, 410):
+                return None
+        return await self.job(job_id)
+
     async def ended(self, job_id: str, *, within_s: float = WAIT_S) -> dict[str, Any]:
         """The document of a job once it has ended."""
         async with asyncio.timeout(within_s):

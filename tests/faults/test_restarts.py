@@ -98,7 +98,7 @@ async def test_a_terminated_server_goes_on_where_it_was(tmp_path: Path) -> None:
         await server.start()
 
         async def is_back() -> bool:
-            return float((await client.job(job_id))["progress"]) >= before
+            return float((await client.job(job_id))["progress"]) >= float(before)
 
         # Known pieces are recorded by the thousand at once; sieved, they would count.
         await eventually_async(is_back)

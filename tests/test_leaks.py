@@ -2,6 +2,7 @@
 
 import gc
 import re
+import socket
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from aiohttp import ClientSession, web
 
 from primesvc import PrimeService, Range, Settings, create_app
+from primesvc.errors import JournalUnusable
 from tests.helpers import eventually
 
 pytestmark = pytest.mark.skipif(
@@ -114,6 +116,26 @@ async def test_applications_leave_nothing() -> None:
         await runner.cleanup()
 
     await rounds(50, one)
+
+
+async def test_services_that_cannot_start_leave_nothing(tmp_path: Path) -> None:
+    """Whether the journal is in use, which is found first, or the port, which is found last."""
+    settings = Settings(workers=1, journal=str(tmp_path / "journal"))
+
+    async def one() -> None:
+        with pytest.raises(JournalUnusable):
+            async with PrimeService(settings):
+                pass
+        runner = web.AppRunner(create_app(ONE_WORKER))
+        await runner.setup()
+        with pytest.raises(OSError, match="in use"):
+            await web.TCPSite(runner, "127.0.0.1", port).start()
+        await runner.cleanup()
+
+    async with PrimeService(settings):
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            port = taken.getsockname()[1]
+            await rounds(10, one)
 
 
 async def test_a_parent_that_fails_to_start_is_left_nothing() -> None:

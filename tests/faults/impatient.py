@@ -9,16 +9,15 @@ from primesvc.web import bodies
 
 MODULE = [sys.executable, "-W", "error", "-m", "tests.faults.impatient"]
 
-PATIENCE_S = 1.0
-
 if __name__ == "__main__":  # worker processes import this module again
-    for module, name in (
-        (bodies, "BODY_TIMEOUT_S"),
-        (guard, "HEAD_TIMEOUT_S"),
-        (guard, "LEAVING_S"),
-        (server, "KEEPALIVE_S"),
-        (server, "LINGER_S"),
+    for module, name, patience_s in (
+        (bodies, "BODY_TIMEOUT_S", 1.0),
+        (guard, "HEAD_TIMEOUT_S", 0.5),
+        (guard, "LEAVING_S", 1.0),
+        (guard, "LOOK_S", 0.2),
+        (server, "KEEPALIVE_S", 1.0),
+        (server, "LINGER_S", 0.3),
     ):
-        assert isinstance(getattr(module, name), float)
-        setattr(module, name, PATIENCE_S)
+        assert getattr(module, name) > patience_s
+        setattr(module, name, patience_s)
     sys.exit(main())

@@ -137,7 +137,6 @@ def test_too_few_descriptors_lower_the_limit() -> None:
         (line,) = target.server.errors
         assert "WARNING at most 144 connections" in line
         clients = push(stack, target.crowd(CROWD))
-        target.is_well()
         assert answered(clients[-1]).status == 200
         assert len(target.server.errors) == 1
         assert target.files < 400

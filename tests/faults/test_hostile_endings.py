@@ -104,11 +104,3 @@ def test_a_request_that_is_not_whole_is_not_answered(target: Target, start: byte
         client.shutdown(socket.SHUT_WR)
         assert receive(client).status in (0, 408)
         assert is_closed(client)
-
-
-def test_a_client_that_reads_no_more_is_let_go(target: Target) -> None:
-    """It closed for reading, goes on to ask, and takes no answer."""
-    with target.attacked(), target.connect() as client:
-        client.shutdown(socket.SHUT_RD)
-        client.sendall(get("/openapi.json") * 1000)
-        assert client.recv(1) == b""

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.faults.hostile import Target, ask, get, is_closed, post, receive
+from tests.faults.impatient import MODULE as IMPATIENT
 from tests.faults.test_restarts import SEED
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")
@@ -94,8 +95,8 @@ CHUNKS = {
 
 @pytest.fixture(scope="module")
 def target() -> Iterator[Target]:
-    """A server with its defaults, which says nothing of all this."""
-    with Target() as target, target.attacked():
+    """A server with little patience, which says nothing of all this."""
+    with Target(program=IMPATIENT) as target, target.attacked():
         yield target
 
 

@@ -41,7 +41,7 @@ async def test_what_is_not_damaged_is_taken_up(path: Path, closed: Files, old: F
 # --- bytes ---------------------------------------------------------------------------------------
 
 
-@cases(120)
+@cases(80)
 @given(st.data())
 async def test_damaged_bytes(path: Path, closed: Files, data: st.DataObject) -> None:
     """Whatever was done to the bytes, what is found is what was written, or nothing is touched."""
@@ -52,7 +52,7 @@ async def test_damaged_bytes(path: Path, closed: Files, data: st.DataObject) -> 
     await assert_found(path, Files(damaged), right)
 
 
-@cases(60)
+@cases(40)
 @given(st.data())
 async def test_damaged_bytes_after_a_kill(path: Path, killed: Files, data: st.DataObject) -> None:
     """The same for what a killed process has left: the file, and what stands beside it."""
@@ -65,7 +65,7 @@ async def test_damaged_bytes_after_a_kill(path: Path, killed: Files, data: st.Da
     await assert_found(path, Files(main, wal), right)
 
 
-@cases(60)
+@cases(40)
 @given(st.data())
 async def test_damaged_bytes_of_version_1(path: Path, old: Files, data: st.DataObject) -> None:
     """Rows without a check sum are taken up only if they may be true."""

@@ -58,7 +58,7 @@ def update(column: tuple[str, str], at: int, value: object) -> tuple[str, tuple[
     return f'UPDATE {table} SET "{name}" = ? WHERE {key} = {row}', (value, at)  # noqa: S608
 
 
-@cases(150)
+@cases(80)
 @given(columns, st.integers(0, 6), values)
 @example(("job", "state"), 0, "sleeping")
 @example(("job", "kind"), 0, "sums")
@@ -79,7 +79,7 @@ async def test_an_edited_row_is_refused(
     await assert_found(path, Files.read(path), right)
 
 
-@cases(150)
+@cases(80)
 @given(columns, st.integers(0, 6), values)
 @example(("job", "summaries"), 0, zlib.compress(bytes(16)))
 @example(("job", "finished_s"), 0, 2e11)
@@ -103,7 +103,7 @@ ends = st.integers(0, 2**64 - 1) | st.integers(0, 10**6)
 times = st.none() | st.floats(0, 3e11) | st.floats()
 
 
-@cases(150)
+@cases(80)
 @given(
     st.tuples(ends, ends).map(sorted),
     st.sampled_from(Kind),

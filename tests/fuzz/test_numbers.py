@@ -73,7 +73,8 @@ def reading(text: str) -> Fraction | None:
     base, _, rest = text.partition(power)
     mark = "+" if "+" in rest else "-"
     exponent, then, more = rest.partition(mark)
-    base, exponent, more = (part.strip(" \t\n\r\f\v") for part in (base, exponent, more))
+    base = base.rstrip(" \t\n\r\f\v")
+    exponent, more = (part.strip(" \t\n\r\f\v") for part in (exponent, more))
     if not _is_digits(base) or not _is_digits(exponent) or (then and not _is_digits(more)):
         return None
     if max(len(base), len(more)) > 20 or len(exponent) > 3:
@@ -100,6 +101,7 @@ def _is_grouped(text: str) -> bool:
 @example("-2^3-1")
 @example("-2**3+100")
 @example("0^0")
+@example("- 0**0")
 @example("0e40")
 @example("0e41")
 @example("0" * 160)

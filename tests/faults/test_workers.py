@@ -66,11 +66,13 @@ async def test_a_killed_fork_server_costs_no_job_anything() -> None:
     """The process that starts the workers is replaced as they are."""
     async with Server("--workers", "2") as server, Client(server) as client:
         large = await client.submit(*LARGE)
-        await eventually_async(lambda: is_at(client, large, 0.1))
-        old = server.workers()
-        server.fork_server().kill()
+        for progress in (0.1, 0.3, 0.5):  # how soon it is replaced is a matter of moments
+            await eventually_async(partial(is_at, client, large, progress))
+            old = server.workers()
+            server.fork_server().kill()
+            await eventually(partial(are_gone, old))
+            await eventually(partial(has_workers, server))
         assert (await client.ended(large))["count"] == IN_LARGE
-        await eventually(lambda: not any(runs(worker) for worker in old))
         assert await client.count(0, 10**6) == PI_OF_POWERS[6]
 
 
@@ -98,7 +100,7 @@ async def test_a_worker_that_is_stopped_is_replaced() -> None:
             worker.suspend()
         assert await client.count(2, 100) == 25
         await eventually_async(lambda: has_died(client, 1))
-        await eventually(lambda: not any(runs(worker) for worker in stopped))
+        await eventually(partial(are_gone, stopped))
         progress = (await client.job(large))["progress"]
         await eventually_async(lambda: is_at(client, large, progress + 0.01))
         assert await client.count(0, 10**9) == PI_OF_POWERS[9]
@@ -227,6 +229,16 @@ async def small_jobs(service: PrimeService) -> None:
         await job.wait()
         found = [int(n) async for array in service.primes(job) for n in array]
         assert found == primes_between(start, start + 10**4)
+
+
+def are_gone(workers: list[psutil.Process]) -> bool:
+    """Whether none of them runs."""
+    return not any(runs(worker) for worker in workers)
+
+
+def has_workers(server: Server) -> bool:
+    """Whether a server has workers."""
+    return bool(server.workers())
 
 
 async def is_at(client: Client, job_id: str, progress: float) -> bool:

@@ -124,7 +124,7 @@ class Connection(web.RequestHandler):
         if waiter is not None:
             self._head_began = not waiter.done()
         else:
-            self._head_began = False
+            self._head_began = not self._request_count  # or aiohttp does not wait for it yet
             self._count(len(data))
 
     def _count(self, size: int) -> None:

@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from tests.faults.hostile import Answer, Target, ask, get, is_closed, many_files, push, receive
-from tests.faults.impatient import MODULE as IMPATIENT
+from tests.faults.impatient import impatient
 from tests.program import MODULE, eventually
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")
@@ -103,7 +103,7 @@ def test_if_all_are_busy_newcomers_are_told_when_to_come_again() -> None:
     """Who is being answered is not cut for them, however many they are."""
     limit = 8
     with (
-        Target("--max-connections", str(limit), program=IMPATIENT) as target,
+        Target("--max-connections", str(limit), program=impatient()) as target,
         target.attacked(),
         many_files(2 * CROWD) as stack,
     ):
@@ -145,7 +145,7 @@ def test_too_few_descriptors_lower_the_limit() -> None:
 def test_idle_connections_are_closed_after_a_while() -> None:
     """Those that never said anything, and those that were answered."""
     with (
-        Target(program=IMPATIENT) as target,
+        Target(program=impatient("KEEPALIVE_S")) as target,
         target.attacked(),
         target.connect() as silent,
         target.connect() as used,

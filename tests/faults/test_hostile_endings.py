@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.faults.hostile import Target, ask, get, is_closed, post, receive
-from tests.faults.impatient import MODULE as IMPATIENT
+from tests.faults.impatient import impatient
 from tests.program import FILE
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")
@@ -23,7 +23,7 @@ FOREVER = (10**18, 10**18 + 10**11)
 @pytest.fixture(scope="module")
 def target() -> Iterator[Target]:
     """A server that waits for news for a client that sends no more for a second only."""
-    with Target(program=IMPATIENT) as target:
+    with Target(program=impatient()) as target:
         yield target
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.faults.hostile import Target, ask, get, is_closed, post, receive
-from tests.faults.impatient import MODULE as IMPATIENT
+from tests.faults.impatient import impatient
 from tests.faults.test_restarts import SEED
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")
@@ -96,7 +96,7 @@ CHUNKS = {
 @pytest.fixture(scope="module")
 def target() -> Iterator[Target]:
     """A server with little patience, which says nothing of all this."""
-    with Target(program=IMPATIENT) as target, target.attacked():
+    with Target(program=impatient()) as target, target.attacked():
         yield target
 
 

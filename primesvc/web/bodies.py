@@ -20,8 +20,8 @@ async def read_json_object(request: web.Request) -> dict[str, Any]:
 
     Raises `UnsupportedMediaType`, `PayloadTooLarge`, `RequestTimedOut` and `InvalidParameter`.
     """
-    coding = request.headers.get(hdrs.CONTENT_ENCODING)
-    if coding is not None:  # aiohttp would decode it as it comes, by any factor
+    coding = request.headers.get(hdrs.CONTENT_ENCODING, "identity")
+    if coding.lower() != "identity":  # aiohttp would decode it as it comes, by any factor
         raise UnsupportedMediaType(f"Content-Encoding: {coding}", ["it as it is"])
     data = await _read(request)
     if not data:

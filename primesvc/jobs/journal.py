@@ -91,6 +91,7 @@ class Journal:
         self._dropped: list[tuple[str, int, int]] = []
         self._behind = False
         self._wake = asyncio.Event()
+        self._closing = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self.writes = 0
         """How many batches were written."""
@@ -259,9 +260,11 @@ class Journal:
             )
 
     async def _write_on(self) -> None:
-        while True:
+        while not self._closing.is_set():
             await self._wake.wait()
-            await asyncio.sleep(FLUSH_S)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(FLUSH_S):
+                    await self._closing.wait()
             self._wake.clear()
             await self.flush()
 
@@ -270,9 +273,10 @@ class Journal:
         task, self._task = self._task, None
         if task is None:
             return
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
+        # Not cancelled: what it has taken to be written would be lost.
+        self._closing.set()
+        self._wake.set()
+        await task
         await self.flush()
         await self._in_thread(self._database.close)
         self._thread.shutdown(wait=False)

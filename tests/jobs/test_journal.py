@@ -248,3 +248,23 @@ async def test_a_disk_that_hangs_takes_no_memory(
     journal.note_pieces([(SEGMENTS.signature, 1, 1, 7)])
     assert len(journal._pieces) == 1
     await journal.close()
+
+
+async def test_what_is_about_to_be_written_at_the_end_is_written(tmp_path: Path) -> None:
+    """A batch that waits for a busy disk when the journal is closed is not lost."""
+    path = tmp_path / "journal"
+    async with PrimeService(Settings(workers=1)) as service:
+        job = await finished(service, Range(0, 1000))
+    journal = await Journal.open(path)
+    gate = threading.Event()
+    busy = asyncio.ensure_future(journal._in_thread(gate.wait))
+    journal.note(job)
+    await eventually(lambda: not journal._jobs)
+    closing = asyncio.ensure_future(journal.close())
+    await asyncio.sleep(0)  # it has begun
+    gate.set()
+    await asyncio.gather(busy, closing)
+    again = await Journal.open(path)
+    known, _ = await again.load()
+    await again.close()
+    assert [one.id for one in known] == [job.id]

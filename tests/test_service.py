@@ -452,8 +452,8 @@ async def test_half_the_work_on_twice_the_workers_is_in_proportion() -> None:
 
 
 async def test_wide_pieces_are_sieved_one_at_a_time_if_memory_is_short() -> None:
-    """Just below 2^64 a worker takes 200 MB: with memory for one such call they take turns."""
-    top = Range(MAX_NUMBER - 2**29 + 1, MAX_NUMBER)
+    """High on the line a worker takes 100 MB or more: with memory for one call they take turns."""
+    high = Range(2**51, 2**51 + 2**30 - 1)
     settings = Settings(workers=2, cache_bytes=2**20, max_job_bytes=2**20)
     least = Budget.of(settings, processes=3, usable_bytes=0).total_bytes
     settings = replace(settings, memory_bytes=least)
@@ -466,13 +466,13 @@ async def test_wide_pieces_are_sieved_one_at_a_time_if_memory_is_short() -> None
 
     async with PrimeService(settings) as service:
         async with asyncio.timeout(WAIT_S):
-            job = await service.submit(top, Kind.COUNT)
+            job = await service.submit(high, Kind.COUNT)
             await watch(job)
-        assert job.count == 12_097_979
+        assert job.count == 30_372_832
         assert most == 1
     async with PrimeService(replace(settings, memory_bytes=2**33)) as service:
         async with asyncio.timeout(WAIT_S):
-            job = await service.submit(top, Kind.COUNT)
+            job = await service.submit(high, Kind.COUNT)
             await watch(job)
         assert most == 2
 

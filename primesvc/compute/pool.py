@@ -148,7 +148,7 @@ class ProcessPool:
         for _ in range(STARTS - 1):
             try:
                 return await self._try_to_start(processes)
-            except OSError as error:
+            except (OSError, EOFError) as error:
                 log.warning("workers cannot be started: %s; trying again", error)
                 await asyncio.sleep(START_PAUSE_S)
         return await self._try_to_start(processes)

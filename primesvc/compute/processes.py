@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import ctypes
 import multiprocessing
 import os
 import signal
@@ -9,13 +10,15 @@ import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor
-from multiprocessing import connection
+from multiprocessing import connection, forkserver
 from multiprocessing.context import BaseContext
 from typing import Any, Final
 
 NICE: Final = 10
 """How far workers stand back behind the event loop, and whatever else the machine
 does: with all cores sieving, a small request is answered in a third of the time."""
+
+_PR_SET_PDEATHSIG: Final = 1  # linux/prctl.h
 
 _PRELOAD: Final = ["primesvc.compute.worker"]
 
@@ -128,6 +131,15 @@ def _prepare_worker() -> None:
     signal.set_wakeup_fd(-1)
     if hasattr(os, "nice"):  # not on Windows
         os.nice(NICE)
+    if sys.platform.startswith("linux"):
+        # A worker that is stopped cannot watch anything: it ends with the fork server, and that
+        # with the server, if no worker keeps the pipe open by which the fork server watches it.
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        watched = getattr(forkserver, "_forkserver", None)
+        fd = getattr(watched, "_forkserver_alive_fd", None)
+        if fd is not None:
+            os.close(fd)
+            setattr(watched, "_forkserver_alive_fd", None)  # noqa: B010 - it is not public
     parent = multiprocessing.parent_process()
     if parent is not None:
         # A killed server cannot stop its workers: they watch it themselves.

@@ -156,12 +156,19 @@ class Chaos:
         self.compared += 1
 
     async def damage_worker(self) -> None:
-        """Kill a worker process, or stop it so that it hangs until it is found out."""
+        """Kill a worker process, or stop it so that it hangs until it is found out.
+
+        Sometimes kill the process that starts them.
+        """
         workers = await asyncio.to_thread(self.server.workers)
         if workers:
+            victim = self.random.choice(workers)
             number = self.random.choice([signal.SIGKILL, signal.SIGTERM, signal.SIGSTOP])
             with suppress(psutil.NoSuchProcess):
-                self.random.choice(workers).send_signal(number)
+                if self.random.random() < 0.1 and (parent := victim.parent()) is not None:
+                    parent.kill()
+                else:
+                    victim.send_signal(number)
 
     async def kill(self) -> None:
         """Kill the server and start it again."""

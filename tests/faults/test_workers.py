@@ -108,6 +108,23 @@ async def test_a_worker_that_is_stopped_is_replaced() -> None:
         assert "hung" in lines(server)[0]
 
 
+@pytest.mark.parametrize("which", ["the server", "the fork server"])
+async def test_a_stopped_worker_ends_with_those_who_started_it(which: str) -> None:
+    """It cannot notice that they were killed, and is not left behind all the same."""
+    async with Server("--workers", "2") as server, Client(server) as client:
+        assert await client.count(0, 10**8) == PI_OF_POWERS[8]
+        await eventually(partial(are_prepared, server))
+        stopped = server.workers()
+        for worker in stopped:
+            worker.suspend()
+        if which == "the server":
+            await server.kill()
+        else:
+            server.fork_server().kill()
+            assert await client.count(0, 10**9) == PI_OF_POWERS[9]
+        await eventually(partial(are_gone, stopped))
+
+
 async def test_a_worker_without_memory_is_replaced() -> None:
     """One that may take no more memory fails a call, which another worker then does."""
     start, end = 10**16, 10**16 + 10**9
@@ -234,6 +251,11 @@ async def small_jobs(service: PrimeService) -> None:
 def are_gone(workers: list[psutil.Process]) -> bool:
     """Whether none of them runs."""
     return not any(runs(worker) for worker in workers)
+
+
+def are_prepared(server: Server) -> bool:
+    """Whether all workers, the spare one too, have begun to watch their server."""
+    return [worker.num_threads() for worker in server.workers()] == [2, 2, 2]
 
 
 def has_workers(server: Server) -> bool:

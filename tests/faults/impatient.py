@@ -13,7 +13,7 @@ PATIENCE_S = {
     "LEAVING_S": (guard, 1.0),
     "LOOK_S": (guard, 0.2),
     "KEEPALIVE_S": (server, 1.0),
-    "LINGER_S": (server, 0.3),
+    "LINGER_S": (server, 0.6),
 }
 
 

@@ -55,6 +55,7 @@ def test_thousands_of_idle_connections_are_kept(target: Target) -> None:
         assert {answered(client).status for client in clients} == {200}
 
 
+@pytest.mark.slow
 def test_thousands_that_come_and_go_leave_nothing(target: Target) -> None:
     """They close, they reset, with and without having said something, in the midst of a head."""
     reset = struct.pack("ii", 1, 0)
@@ -127,6 +128,7 @@ def test_if_all_are_busy_newcomers_are_told_when_to_come_again() -> None:
         assert [receive(client).status for client in waiting] == [200] * (limit - 1)
 
 
+@pytest.mark.slow
 def test_too_few_descriptors_lower_the_limit() -> None:
     """It says so, and no crowd makes it run out of them."""
     with (

@@ -52,8 +52,8 @@ def target() -> Iterator[Target]:
         pytest.param(
             b"GET /health/live HTTP/1.1\r\nHost: localhost\r\nX: " + b"a" * 4000, id="head"
         ),
-        pytest.param(b"\r\n" * 2000, id="empty lines"),
-        pytest.param(b"GET /" + b"a" * 4000, id="first line"),
+        pytest.param(b"\r\n" * 2000, id="empty lines", marks=pytest.mark.slow),
+        pytest.param(b"GET /" + b"a" * 4000, id="first line", marks=pytest.mark.slow),
     ],
 )
 def test_a_head_that_drips_is_cut(target: Target, head: bytes) -> None:
@@ -74,15 +74,17 @@ def test_thousands_of_heads_that_never_end_are_cut(target: Target) -> None:
         assert all(is_closed(client) for client in clients)
 
 
-def test_a_body_in_parts_does_not_make_its_head_slow(target: Target) -> None:
+@pytest.mark.parametrize(
+    "request_", [post("/jobs?start=4&end=11", JSON, body=b"{}"), get("/jobs")], ids=["body", "head"]
+)
+def test_a_request_in_parts_does_not_make_the_next_slow(target: Target, request_: bytes) -> None:
     """A connection whose last request came in several pieces is idle, not slow."""
     with target.connect() as client, target.connect() as slow:
-        request = post("/jobs?start=4&end=11", JSON, body=b"{}")
-        for piece in (request[:20], request[20:-2], request[-2:]):
+        for piece in (request_[:20], request_[20:-2], request_[-2:]):
             client.sendall(piece)
             target.is_well()
         assert receive(client).status in (200, 202)
-        slow.sendall(request[:20])
+        slow.sendall(request_[:20])
         assert is_closed(slow)
         client.sendall(get("/health/live"))
         assert receive(client).status == 200
@@ -101,6 +103,7 @@ def test_a_body_that_drips_is_given_up(target: Target) -> None:
         assert is_closed(client)
 
 
+@pytest.mark.slow
 def test_a_body_that_was_promised_and_does_not_come_is_given_up(target: Target) -> None:
     """Also by a client that waits to be told to send it."""
     with target.attacked(), target.connect() as client:
@@ -114,8 +117,13 @@ def test_a_body_that_was_promised_and_does_not_come_is_given_up(target: Target) 
         assert is_closed(client)
 
 
-@pytest.mark.parametrize("path", ["/jobs", "/primes?start_num=4&end_num=11", "/nowhere"])
-@pytest.mark.parametrize("length", [CHUNKED, f"Content-Length: {10**15}"])
+@pytest.mark.parametrize(
+    "path",
+    ["/jobs", pytest.param("/nowhere", marks=pytest.mark.slow), "/primes?start_num=4&end_num=11"],
+)
+@pytest.mark.parametrize(
+    "length", [CHUNKED, pytest.param(f"Content-Length: {10**15}", marks=pytest.mark.slow)]
+)
 def test_a_body_without_end_is_not_read_for_long(target: Target, path: str, length: str) -> None:
     """The answer comes without it, nothing of it is kept, and the connection is closed."""
     wanted = {"/jobs": 413, "/nowhere": 404}.get(path, 200)
@@ -125,6 +133,7 @@ def test_a_body_without_end_is_not_read_for_long(target: Target, path: str, leng
         assert flood([client], b"\r\n10000\r\n" + b" " * 2**16) > 2**16
 
 
+@pytest.mark.slow
 def test_a_hundred_bodies_without_end_are_cut(target: Target) -> None:
     """In chunks of a byte, which are the dearest to read; others are served meanwhile."""
     with target.attacked(), many_files(100) as stack:
@@ -134,7 +143,7 @@ def test_a_hundred_bodies_without_end_are_cut(target: Target) -> None:
 
 def test_a_body_that_is_far_too_long_ends_the_connection(target: Target) -> None:
     """Also one that has an end: the answer comes, and what is behind is not looked for."""
-    body = b" " * 2**20
+    body = b" " * 3 * 2**16
     with target.attacked(), target.connect() as client:
         with contextlib.suppress(ConnectionError):
             client.sendall(post("/primes?start_num=4&end_num=11", body=body) + get("/jobs"))
@@ -216,6 +225,7 @@ def test_event_streams_that_nobody_reads_are_bounded(target: Target) -> None:
         assert ask(target, get(f"/jobs/{job_id}/cancel", method="POST")).status == 200
 
 
+@pytest.mark.slow
 def test_thousands_that_wait_may_leave(target: Target) -> None:
     """What they waited for goes on, and of them nothing is left."""
     job_id = target.server.submit(10**18, 10**18 + 10**11)

@@ -83,6 +83,9 @@ class _Collector(Collector):
             yield CounterMetricFamily(
                 "primesvc_worker_deaths", "Times a worker process died.", service.pool.deaths
             )
+            yield CounterMetricFamily(
+                "primesvc_calls_lost", "Calls that a death ended.", service.pool.lost_calls
+            )
         yield _histogram(
             "primesvc_chunk_seconds",
             "How long calls took, with the way to the worker and back.",

@@ -87,6 +87,7 @@ async def test_all_that_is_promised_is_there(client: Client) -> None:
         "ready": "gauge",
         "workers": "gauge",
         "worker_deaths": "counter",
+        "calls_lost": "counter",
         "chunk_seconds": "histogram",
         "chunk_wait_seconds": "histogram",
         "jobs": "gauge",

@@ -227,6 +227,7 @@ async def test_a_worker_killed_while_it_sends_costs_nothing(pool: ProcessPool, g
     assert pool.deaths == 1
 
 
+@pytest.mark.slow
 async def test_a_worker_stopped_while_it_sends_is_replaced(pool: ProcessPool, gate: Gate) -> None:
     """One that stops in the middle of a result is killed after the deadline of its call."""
     await pool.warm_up()
@@ -259,6 +260,7 @@ async def test_the_log_tells_of_every_death(
     ]
 
 
+@pytest.mark.slow
 async def test_a_call_that_runs_out_of_memory_fails_alone(pool: ProcessPool) -> None:
     """It is run again by fresh workers, a few times, and then fails with this reason."""
     numbers = asyncio.gather(*(pool.run(str, n) for n in range(50)))

@@ -100,6 +100,7 @@ def test_the_one_idle_for_the_longest_time_makes_room() -> None:
         assert answered(first).status == 200
 
 
+@pytest.mark.slow
 def test_if_all_are_busy_newcomers_are_told_when_to_come_again() -> None:
     """Who is being answered is not cut for them, however many they are."""
     limit = 8
@@ -144,6 +145,7 @@ def test_too_few_descriptors_lower_the_limit() -> None:
         assert target.files < 400
 
 
+@pytest.mark.slow
 def test_idle_connections_are_closed_after_a_while() -> None:
     """Those that never said anything, and those that were answered."""
     with (

@@ -34,6 +34,7 @@ from primesvc.jobs.records import (
     read_job,
     read_piece,
 )
+from primesvc.jobs.schema import check_header, check_tables, lead_up
 
 log = logging.getLogger(__name__)
 
@@ -46,36 +47,6 @@ the chunks under way, which take longer. Fifty batches a second cost a job of 10
 
 MOST_WAITING: Final = 100_000
 """Notes that wait to be written at the most: 30 MB, and more than come in ten minutes."""
-
-APPLICATION_ID: Final = 0x5072696D  # "Prim"
-"""Marks the file as ours (SQLite's `application_id`)."""
-
-SCHEMA_VERSION: Final = 2
-"""The version of the tables (SQLite's `user_version`); `_MIGRATIONS` lead up to it."""
-
-_MIGRATIONS: Final = {
-    1: """
-        CREATE TABLE job (
-            id TEXT PRIMARY KEY, kind TEXT NOT NULL, start TEXT NOT NULL, "end" TEXT NOT NULL,
-            state TEXT NOT NULL, created_s REAL NOT NULL, started_s REAL, finished_s REAL,
-            error TEXT, grid TEXT NOT NULL, keep INTEGER NOT NULL, summaries BLOB
-        ) WITHOUT ROWID;
-        CREATE TABLE piece (
-            grid TEXT NOT NULL, number INTEGER NOT NULL, count INTEGER NOT NULL,
-            digits INTEGER NOT NULL, PRIMARY KEY (grid, number)
-        ) WITHOUT ROWID;
-    """,
-    2: f"""
-        ALTER TABLE job ADD COLUMN check_sum INTEGER NOT NULL DEFAULT 0;
-        ALTER TABLE piece ADD COLUMN check_sum INTEGER NOT NULL DEFAULT 0;
-        UPDATE job SET check_sum = check_sum_of({JOB_COLUMNS});
-        UPDATE piece SET check_sum = check_sum_of({PIECE_COLUMNS});
-    """,  # noqa: S608 - ours
-}
-"""The statements that lead from the version before to each version."""
-
-_MAGIC: Final = b"SQLite format 3\x00"
-_APPLICATION_ID_AT: Final = 68  # https://www.sqlite.org/fileformat2.html#the_database_header
 
 
 class Journal:
@@ -115,7 +86,7 @@ class Journal:
         return await asyncio.get_running_loop().run_in_executor(self._thread, function)
 
     def _open(self) -> None:
-        _check_header(self.path)
+        check_header(self.path)
         try:
             self._database = sqlite3.connect(self.path, timeout=0, isolation_level=None)
             try:
@@ -138,22 +109,14 @@ class Journal:
         run("ROLLBACK")  # a commit would put right what it finds wrong about the file's length
         if run("PRAGMA quick_check(1)").fetchone()[0] != "ok":
             raise sqlite3.DatabaseError("database disk image is malformed")
-        self._database.create_function("check_sum_of", -1, check_sum, deterministic=True)
-        version = run("PRAGMA user_version").fetchone()[0]
-        if version > SCHEMA_VERSION:
-            raise JournalUnusable(
-                self.path, f"a newer version of primesvc wrote it (schema {version})"
-            )
-        if version < 0 or _schema(self._database) != _schema_of(version):
-            raise sqlite3.DatabaseError("its tables are not those of a journal")
+        version = check_tables(self._database, self.path)
         if version:
             self._found = self._read(version)
         # Up to here nothing in the file was changed.
         run("PRAGMA journal_mode = WAL")
         # A lost power supply may cost the last batch, never the file.
         run("PRAGMA synchronous = NORMAL")
-        for step in range(version + 1, SCHEMA_VERSION + 1):
-            _migrate(self._database, step)
+        lead_up(self._database, version)
 
     async def load(self) -> tuple[list[JournaledJob], list[Piece]]:
         """The jobs, the oldest first, and the pieces that unfinished ones can go on from.
@@ -285,49 +248,9 @@ class Journal:
         return f"<Journal {self.path} {self.writes} writes>"
 
 
-def _check_header(path: Path) -> None:
-    """Raise `JournalUnusable` for a file that is not ours; reads it, and nothing else."""
-    try:
-        with path.open("rb") as file:
-            header = file.read(100)
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        raise JournalUnusable(path, error.strerror or str(error)) from error
-    ours = APPLICATION_ID.to_bytes(4, "big")
-    at = _APPLICATION_ID_AT
-    if header and (not header.startswith(_MAGIC) or header[at : at + 4] not in (ours, bytes(4))):
-        raise JournalUnusable(path, "it is not a journal of primesvc")
-    if header and header[at : at + 4] == bytes(4) and path.stat().st_size > 4096:
-        raise JournalUnusable(path, "it is a database of something else")
-
-
 def _reason(error: sqlite3.Error) -> str:
     if isinstance(error, sqlite3.OperationalError) and "locked" in str(error):
         return "another process uses it"
     if isinstance(error, sqlite3.OperationalError):
         return str(error)
     return f"it is damaged ({error})"
-
-
-def _migrate(database: sqlite3.Connection, version: int) -> None:
-    """Lead the tables from the version before up to this one."""
-    database.executescript(
-        f"BEGIN; {_MIGRATIONS[version]} PRAGMA application_id = {APPLICATION_ID};"
-        f"PRAGMA user_version = {version}; COMMIT;"
-    )
-
-
-def _schema(database: sqlite3.Connection) -> list[tuple[object, ...]]:
-    """What stands in the database beside rows: tables, and whatever else somebody made in it."""
-    found = database.execute("SELECT type, name, sql FROM sqlite_schema ORDER BY type, name")
-    return [(type_, name, sql and " ".join(sql.split())) for type_, name, sql in found.fetchall()]
-
-
-def _schema_of(version: int) -> list[tuple[object, ...]]:
-    """What `_schema` finds in a journal of this version."""
-    with contextlib.closing(sqlite3.connect(":memory:", isolation_level=None)) as database:
-        database.create_function("check_sum_of", -1, check_sum, deterministic=True)
-        for step in range(1, version + 1):
-            _migrate(database, step)
-        return _schema(database)

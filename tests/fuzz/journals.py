@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from primesvc.errors import JournalUnusable, PrimesvcError, RangeNotAllowed
-from primesvc.jobs import journal as journal_module
 from primesvc.jobs.job import Job, Kind, Plan
 from primesvc.jobs.journal import Journal
 from primesvc.jobs.records import JOB_COLUMNS, PIECE_COLUMNS, JournaledJob, Piece, check_sum
 from primesvc.jobs.restorer import restore
+from primesvc.jobs.schema import migrate
 from primesvc.jobs.table import JobTable
 from primesvc.sieve.engine import load_engine, summarise
 from primesvc.sieve.grid import CELLS, SEGMENTS, Grid
@@ -113,7 +113,7 @@ def earlier(folder: Path, files: Files) -> Files:
         jobs = database.execute(f"SELECT {JOB_COLUMNS} FROM job").fetchall()  # noqa: S608
         pieces = database.execute(f"SELECT {PIECE_COLUMNS} FROM piece").fetchall()  # noqa: S608
     with closing(sqlite3.connect(old, isolation_level=None)) as database:
-        journal_module._migrate(database, 1)  # there is no other way to an old journal
+        migrate(database, 1)
         places = ", ".join("?" * len(jobs[0]))
         database.executemany(f"INSERT INTO job VALUES ({places})", jobs)  # noqa: S608
         database.executemany("INSERT INTO piece VALUES (?, ?, ?, ?)", pieces)

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from primesvc import Range, State
 from primesvc.jobs.job import Kind, job_id
-from primesvc.jobs.journal import SCHEMA_VERSION, Journal
+from primesvc.jobs.journal import Journal
 from primesvc.jobs.records import JOB_COLUMNS, check_sum
+from primesvc.jobs.schema import SCHEMA_VERSION
 from primesvc.sieve.grid import CELLS, SEGMENTS
 from tests.fuzz.journals import (
     Files,

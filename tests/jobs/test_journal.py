@@ -14,7 +14,8 @@ from primesvc import PrimeService, Range, Settings, State, create_app, service_o
 from primesvc.errors import JournalUnusable
 from primesvc.formats.text import JSON
 from primesvc.jobs.job import Job, Kind
-from primesvc.jobs.journal import APPLICATION_ID, MOST_WAITING, SCHEMA_VERSION, Journal
+from primesvc.jobs.journal import MOST_WAITING, Journal
+from primesvc.jobs.schema import APPLICATION_ID, SCHEMA_VERSION
 from primesvc.results.layout import Layout
 from primesvc.results.result import Result
 from primesvc.sieve.grid import SEGMENTS

@@ -8,9 +8,10 @@ import pytest
 
 from primesvc import Range, State
 from primesvc.errors import JournalUnusable
-from primesvc.jobs import journal as module
+from primesvc.jobs import schema as module
 from primesvc.jobs.job import Kind, job_id
-from primesvc.jobs.journal import APPLICATION_ID, SCHEMA_VERSION, Journal
+from primesvc.jobs.journal import Journal
+from primesvc.jobs.schema import APPLICATION_ID, SCHEMA_VERSION
 from primesvc.sieve.grid import SEGMENTS
 
 RANGE = Range(0, 10**12)
@@ -107,7 +108,7 @@ async def test_a_step_that_fails_leaves_the_file_as_it_is(
     before = content_of(path)
     halfway = "UPDATE job SET error = 'lost'; DROP TABLE piece; SELECT nothing;"
     with monkeypatch.context() as patch:
-        patch.setitem(module._MIGRATIONS, SCHEMA_VERSION, halfway)
+        patch.setitem(module.MIGRATIONS, SCHEMA_VERSION, halfway)
         with pytest.raises(JournalUnusable, match=str(path)):
             await Journal.open(path)
     assert content_of(path) == before
@@ -120,12 +121,12 @@ async def test_every_step_is_a_transaction_of_its_own(
     """If the second of two fails the first one stands, whole, and the next start goes on there."""
     later = SCHEMA_VERSION + 1
     monkeypatch.setattr(module, "SCHEMA_VERSION", later)
-    monkeypatch.setitem(module._MIGRATIONS, later, "CREATE TABLE half (n); SELECT nothing;")
+    monkeypatch.setitem(module.MIGRATIONS, later, "CREATE TABLE half (n); SELECT nothing;")
     with pytest.raises(JournalUnusable):
         await Journal.open(path)
     assert version_of(path) == later - 1
     assert "half" not in tables_of(path)
-    monkeypatch.setitem(module._MIGRATIONS, later, "CREATE TABLE half (n);")
+    monkeypatch.setitem(module.MIGRATIONS, later, "CREATE TABLE half (n);")
     await check(path)
     assert version_of(path) == later
     assert "half" in tables_of(path)

@@ -31,6 +31,14 @@ FLAGS = (
 )  # fmt: skip
 
 
+async def download(client: Client, job_id: str) -> None:
+    """Take all of a file, and keep nothing of it."""
+    async with client.session.get(f"{client.server.url}/jobs/{job_id}/primes") as answer:
+        assert answer.status == 200
+        async for _ in answer.content.iter_any():
+            pass
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(SOAK_S + 300)
 async def test_memory_and_descriptors_do_not_grow(
@@ -41,6 +49,11 @@ async def test_memory_and_descriptors_do_not_grow(
     async with Server(*FLAGS, "--journal", str(tmp_path / "journal")) as server:
         async with Client(server) as client:
             assert await client.count(0, 10**8) == PI_OF_POWERS[8]
+            # A crowd at once, so that no memory shared with the workers is used for the first
+            # time when chance brings many together later.
+            job_id = await client.submit(0, 10**8, "primes")
+            await client.ended(job_id)
+            await asyncio.gather(*(download(client, job_id) for _ in range(2 * CLIENTS)))
         files = server.open_files()
         load = Load(server, SEED)
         running = asyncio.create_task(load.run(CLIENTS))

@@ -43,7 +43,10 @@ MOST_JOB_BYTES: Final = 64 * MIB
 
 _LEAST_CACHE_BYTES: Final = 16 * MIB
 _LEAST_JOB_BYTES: Final = 8 * MIB
-_LEAST_BUFFER_BYTES: Final = 32 * MIB
+_LEAST_BUFFER_BYTES: Final = 48 * MIB
+
+SHARED_PART: Final = 3
+"""One part in so many of the buffers is memory shared with the workers, which stays taken."""
 
 
 @dataclass(frozen=True, slots=True)

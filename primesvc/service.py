@@ -15,7 +15,7 @@ import numpy as np
 from aiocache.base import BaseCache
 from numpy.typing import NDArray
 
-from primesvc.budget import SUMMARY_BYTES, Budget
+from primesvc.budget import SHARED_PART, SUMMARY_BYTES, Budget
 from primesvc.compute.arena import Arena
 from primesvc.compute.cpus import usable_cpus
 from primesvc.compute.dispatcher import INLINE_S, Dispatcher
@@ -91,7 +91,11 @@ class PrimeService:
                 self.budget.total_bytes >> 20,
                 usable_bytes >> 20,
             )
-        self.buffers = Buffers(self.budget.buffer_bytes)
+        # Slots of memory shared with the workers: enough for four readers at full speed.
+        self._slots = min(
+            4 * (self.workers + 2), self.budget.buffer_bytes // SHARED_PART // SLOT_BYTES
+        )
+        self.buffers = Buffers(self.budget.buffer_bytes - self._slots * SLOT_BYTES)
         """Memory for results on their way to clients."""
         self.engine: Engine
         self.cache: BaseCache
@@ -181,8 +185,7 @@ class PrimeService:
     def _open_arena(self, stack: AsyncExitStack) -> Arena | None:
         if self._executor is not None:
             return None  # its workers may be on another machine
-        slots = min(4 * (self.workers + 2), self.budget.buffer_bytes // 2 // SLOT_BYTES)
-        arena = Arena(slots=slots, slot_bytes=SLOT_BYTES)
+        arena = Arena(slots=self._slots, slot_bytes=SLOT_BYTES)
         stack.callback(arena.close)
         return arena
 

@@ -30,7 +30,7 @@ LINGER_S: Final = 2.0
 BACKLOG: Final = 1024
 """Connections that wait to be accepted: of more, which a crowd is, some come a second late."""
 
-FETCH_S: Final = 1.5
+FETCH_S: Final = 2.0
 """Seconds that those who waited for a job have to come for its result: they ask once a second."""
 
 CUT_S: Final = 5.0

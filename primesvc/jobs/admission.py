@@ -17,8 +17,12 @@ class Admission:
         self._max_s = max_s
 
     def left_s(self, job: Job) -> float:
-        """About how many seconds a job still takes: by its rate, or before it has one its range."""
-        return self._estimate_s(job.range, job.kind) if job.eta_s is None else job.eta_s
+        """About how many seconds a job still takes, by its rate or by its range: the shorter one.
+
+        At first its rate is that of its beginning, which may be slow.
+        """
+        by_range_s = self._estimate_s(job.range, job.kind) * (1 - job.progress)
+        return by_range_s if job.eta_s is None else min(job.eta_s, by_range_s)
 
     def check(self, range_: Range, kind: Kind) -> float:
         """About how many seconds a job for the range takes here. Raises `RangeNotAllowed`.

@@ -127,7 +127,9 @@ class Load:
         job_id = await client.submit(1, 10**11 + self._random.randrange(10**6))
         async with client.session.post(f"{self.server.url}/jobs/{job_id}/cancel") as answer:
             assert answer.status in (200, 409), await answer.text()
-        assert (await client.ended(job_id))["state"] == "cancelled"
+            # Of a range that was cancelled often enough all pieces are known in the end.
+            state = "cancelled" if answer.status == 200 else "succeeded"
+        assert (await client.ended(job_id))["state"] == state
 
     async def aborted(self, client: Client) -> None:
         """A download that is left in the middle."""

@@ -165,6 +165,8 @@ class Chaos:
             victim = self.random.choice(workers)
             number = self.random.choice([signal.SIGKILL, signal.SIGTERM, signal.SIGSTOP])
             with suppress(psutil.NoSuchProcess):
+                if number == signal.SIGSTOP and victim.num_threads() < 2:
+                    number = signal.SIGKILL  # stopped before it watches, it outlives its server
                 if self.random.random() < 0.1 and (parent := victim.parent()) is not None:
                     parent.kill()
                 else:

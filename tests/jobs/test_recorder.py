@@ -104,7 +104,7 @@ async def test_pieces_that_no_job_wants_are_dropped_at_the_start(tmp_path: Path)
     async with journaled(path) as service:
         assert service.job(job_id(LONG, Kind.COUNT)).state
     indices = {index for _, index, _, _ in await pieces_in(path)}
-    assert job.plan.indices[1] in indices
+    assert set(job.plan.indices) & indices
     assert not unwanted & indices
 
 

@@ -74,6 +74,12 @@ class Server:
                     workers.append(process)
         return workers
 
+    def wake(self) -> None:
+        """Have those that were stopped go on, also those whose fork server is gone."""
+        for process in {*self.workers(), *self._family}:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.resume()
+
     def fork_server(self) -> psutil.Process:
         """The process that starts the workers."""
         (found,) = {worker.parent() for worker in self.workers()}

@@ -165,8 +165,6 @@ class Chaos:
             victim = self.random.choice(workers)
             number = self.random.choice([signal.SIGKILL, signal.SIGTERM, signal.SIGSTOP])
             with suppress(psutil.NoSuchProcess):
-                if number == signal.SIGSTOP and victim.num_threads() < 2:
-                    number = signal.SIGKILL  # stopped before it watches, it outlives its server
                 if self.random.random() < 0.1 and (parent := victim.parent()) is not None:
                     parent.kill()
                 else:
@@ -174,6 +172,8 @@ class Chaos:
 
     async def kill(self) -> None:
         """Kill the server and start it again."""
+        # Who was stopped while it started, or after its fork server was killed, cannot notice.
+        await asyncio.to_thread(self.server.wake)
         await self.server.kill()
         await self.server.start()
 

@@ -16,8 +16,8 @@ from tests.faults.test_restarts import SEED
 from tests.helpers import eventually
 from tests.oracles import PI_OF_POWERS
 
-SOAK_S = float(os.environ.get("PRIMESVC_TEST_SOAK_S", "600"))
-"""Seconds of load."""
+SOAK_S = float(os.environ.get("PRIMESVC_TEST_SOAK_S", "180"))
+"""Seconds of load; 600 and more for a longer look."""
 
 WINDOW_S = min(60.0, SOAK_S / 3)
 """Seconds that all bounds are reached in, and that the memory is looked at for."""

@@ -22,6 +22,9 @@ SOAK_S = float(os.environ.get("PRIMESVC_TEST_SOAK_S", "180"))
 WINDOW_S = min(60.0, SOAK_S / 3)
 """Seconds that all bounds are reached in, and that the memory is looked at for."""
 
+MOST_GROWTH = 1.05 if SOAK_S >= 600 else 1.1
+"""In a short look the second minute still belongs to the warming up."""
+
 CLIENTS = 8
 
 # Small, so that what has a bound reaches it within the first minute.
@@ -44,7 +47,10 @@ async def download(client: Client, job_id: str) -> None:
 async def test_memory_and_descriptors_do_not_grow(
     tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:
-    """What it takes in the last minute is within 5 % of the second, and all results are exact."""
+    """What it takes in the last minute is near that in the second, and all results are exact.
+
+    Within 5 % after ten minutes.
+    """
     samples: list[tuple[float, float]] = []
     async with Server(*FLAGS, "--journal", str(tmp_path / "journal")) as server:
         async with Client(server) as client:
@@ -75,5 +81,5 @@ async def test_memory_and_descriptors_do_not_grow(
         )
         await eventually(lambda: server.open_files() <= files)
         assert await server.terminate() == 0
-    assert after <= 1.05 * before, f"seed {SEED}"
+    assert after <= MOST_GROWTH * before, f"seed {SEED}"
     assert not [line for line in server.log if "ERROR" in line or "died" in line]

@@ -11,10 +11,10 @@ from primesvc.service import PrimeService
 from primesvc.settings import Settings
 from primesvc.web.access import Access
 from primesvc.web.access_log import AccessLog
+from primesvc.web.counters import Counters, set_counters
 from primesvc.web.events import EventStreams, set_streams
 from primesvc.web.front import Front
 from primesvc.web.keys import set_service
-from primesvc.web.meter import Meter, set_meter
 from primesvc.web.operations import prepare_metrics
 from primesvc.web.routes import ROUTES
 
@@ -41,7 +41,7 @@ def create_app(
     logged to the stream `log_to`, or to the logger `primesvc.access`.
     """
     settings = settings or Settings()
-    meter = Meter()
+    counters = Counters()
     access_log = None
     if settings.access_log:
         access_log = AccessLog(
@@ -51,7 +51,7 @@ def create_app(
     service = PrimeService(settings, executor=executor, cache=cache)
     set_service(app, service)
     set_streams(app, EventStreams(settings.max_event_streams))
-    set_meter(app, meter)
+    set_counters(app, counters)
     prepare_metrics(app)
 
     async def run_service(_: web.Application) -> AsyncIterator[None]:
@@ -63,5 +63,5 @@ def create_app(
                 access_log.close()
 
     app.cleanup_ctx.append(run_service)
-    Front(Access(settings, listens_on), meter, access_log).add_routes(app, ROUTES)
+    Front(Access(settings, listens_on), counters, access_log).add_routes(app, ROUTES)
     return app

@@ -18,8 +18,8 @@ from aiohttp import web
 from primesvc.app import create_app
 from primesvc.connections import Guard, GuardedRunner, room_for
 from primesvc.settings import Settings
+from primesvc.web.counters import counters_of
 from primesvc.web.keys import service_of
-from primesvc.web.meter import meter_of
 
 KEEPALIVE_S: Final = 75.0
 """Seconds an idle connection is kept."""
@@ -221,4 +221,4 @@ async def _settle(app: web.Application, within_s: float) -> None:
     """Until no file is being sent and no job is about to end."""
     if not service_of(app).closed and await service_of(app).settle(within_s):
         await asyncio.sleep(FETCH_S)
-    await meter_of(app).downloads_ended()
+    await counters_of(app).downloads_ended()

@@ -30,7 +30,7 @@ from primesvc.jobs.manager import JobManager
 from primesvc.jobs.table import JobTable
 from primesvc.results.buffers import Buffers, Lease
 from primesvc.results.layout import Layout
-from primesvc.results.pieces import Source, cut_page, piece_bytes, read_arrays
+from primesvc.results.pieces import Source, cut_page, piece_bytes, prime_arrays
 from primesvc.results.reader import ByteReader, Part, full_bytes, gentle_bytes
 from primesvc.results.result import Result
 from primesvc.settings import Settings
@@ -48,12 +48,12 @@ SLOT_BYTES: Final = 4 * 2**20
 """Bytes of one shared slot, and the most a call returns: the text of a segment
 of 2^22 numbers, 2.6 MB, fits, and a handful of them stays in the third-level cache."""
 
-SMALL_BYTES: Final = 16 * 2**10
+SMALL_BODY_BYTES: Final = 16 * 2**10
 """Bodies up to here are made on the event loop and kept with their job: 2,000
 primes take 20 µs, a fraction of the round trip to a worker."""
 
 
-class Phase(StrEnum):
+class Readiness(StrEnum):
     """Whether a service should be sent work."""
 
     STARTING = "starting"  # not entered yet, or its workers are not up
@@ -104,7 +104,7 @@ class PrimeService:
         self.dispatcher: Dispatcher
         self.pool: ProcessPool | None = None
         """The worker processes; None with an embedder's executor."""
-        self.phase = Phase.STARTING
+        self.phase = Readiness.STARTING
         self._executor = executor
         self._cache = cache
         self._source: Source
@@ -165,7 +165,7 @@ class PrimeService:
             if journal is not None:
                 await self._manager.resume(journal, ttl_s=settings.job_ttl_s)
             self._exit = stack.pop_all()
-        self.phase = Phase.READY
+        self.phase = Readiness.READY
         return self
 
     async def _open_journal(self, stack: AsyncExitStack) -> Journal | None:
@@ -226,20 +226,20 @@ class PrimeService:
     async def warm_up(self) -> None:
         """Start the worker processes now instead of with the first work.
 
-        Until they are there the service is `Phase.STARTING`, and works.
+        Until they are there the service is `Readiness.STARTING`, and works.
         """
-        if self.pool is None or self.phase is not Phase.READY:
+        if self.pool is None or self.phase is not Readiness.READY:
             return
-        self.phase = Phase.STARTING
+        self.phase = Readiness.STARTING
         try:
             await self.pool.warm_up()
         finally:
-            if self.phase is Phase.STARTING:  # it may have been told to drain meanwhile
-                self.phase = Phase.READY
+            if self.phase is Readiness.STARTING:  # it may have been told to drain meanwhile
+                self.phase = Readiness.READY
 
     def drain(self) -> None:
         """Take no new jobs from now on; those there are go on, and all can be read."""
-        self.phase = Phase.DRAINING
+        self.phase = Readiness.DRAINING
         if not self.closed:
             self._manager.drain()
 
@@ -315,8 +315,8 @@ class PrimeService:
         Constant memory whatever the range. Raises as `Job.check` does.
         """
         job.check()
-        flow = self.dispatcher.flow(f"primes {job.range}")
-        async with aclosing(read_arrays(self._source, job.plan, flow)) as arrays:
+        queue = self.dispatcher.queue(f"primes {job.range}")
+        async with aclosing(prime_arrays(self._source, job.plan, queue)) as arrays:
             async for array in arrays:
                 yield array
 
@@ -325,9 +325,9 @@ class PrimeService:
 
         Costs the same anywhere: at most two pieces are looked into. Raises `ServiceFull`.
         """
-        flow = self.dispatcher.flow(f"page {result.plan.range}")
+        queue = self.dispatcher.queue(f"page {result.plan.range}")
         with self.buffers.lease(2 * piece_bytes(result.plan)):
-            return await cut_page(self._source, result, flow, offset, limit)
+            return await cut_page(self._source, result, queue, offset, limit)
 
     def lease(self, layout: Layout) -> Lease:
         """Memory to send a file with, to be held while it is sent. Raises `ServiceFull`.
@@ -346,8 +346,8 @@ class PrimeService:
         gentle: bool = False,
     ) -> AsyncGenerator[Part, None]:
         """The bytes [first, stop) of a result in a format; see `results.reader.ByteReader`."""
-        flow = self.dispatcher.flow(f"read {layout.result.plan.range}")
-        reader = ByteReader(self._source, layout, flow, first, stop, coding=coding, gentle=gentle)
+        queue = self.dispatcher.queue(f"read {layout.result.plan.range}")
+        reader = ByteReader(self._source, layout, queue, first, stop, coding=coding, gentle=gentle)
         return reader.parts()
 
     async def small_body(self, job: Job, format_: Format) -> bytes | None:
@@ -355,7 +355,7 @@ class PrimeService:
         body = job.rendered.get(format_.name)
         if body is None:
             total = job.summary
-            if total_bytes(format_, total) > SMALL_BYTES:
+            if total_bytes(format_, total) > SMALL_BODY_BYTES:
                 return None
             primes = np.concatenate([np.empty(0, np.uint64), *[p async for p in self.primes(job)]])
             if (made := job.rendered.get(format_.name)) is not None:

@@ -89,6 +89,6 @@ def idle(service: PrimeService) -> bool:
     Looks behind the public face: that nothing is left over shows nowhere else.
     """
     dispatcher = service.dispatcher
-    waiting = any(not call.done.done() for flow in dispatcher._waiting for call in flow.calls)
+    waiting = any(not call.done.done() for queue in dispatcher._waiting for call in queue.calls)
     arena = dispatcher._arena
     return not (dispatcher._running or waiting) and (arena is None or arena.free == arena.slots)

@@ -79,7 +79,7 @@ def oracle(start: int, end: int) -> NDArray[np.uint64]:
 
 def under_way(service: PrimeService) -> int:
     """How many pieces are under way: what must be nothing once nobody wants anything."""
-    return len(service.store._flights)
+    return len(service.store._in_flight)
 
 
 def state_of(job: Job) -> State:
@@ -461,7 +461,7 @@ async def test_wide_pieces_are_sieved_one_at_a_time_if_memory_is_short() -> None
 
     async def watch(job: Job) -> None:
         nonlocal most
-        while not await job.finished(0.001):
+        while not await job.ends_within(0.001):
             most = max(most, len(service.dispatcher._running))  # shows nowhere else
 
     async with PrimeService(settings) as service:

@@ -5,7 +5,7 @@ from contextlib import aclosing
 from types import TracebackType
 from typing import Final, Self
 
-from primesvc.cli.progress import Phase, Progress
+from primesvc.cli.progress import Progress, Stage
 from primesvc.formats.base import Format, total_bytes
 from primesvc.formats.catalog import FORMATS
 from primesvc.jobs.job import Job, Kind
@@ -48,8 +48,8 @@ class LocalService:
         return job.count
 
     async def _finish(self, job: Job) -> None:
-        while not await job.finished(_LOOK_S):
-            self._progress.show(Phase.SIEVING, job.done_numbers, job.range.span)
+        while not await job.ends_within(_LOOK_S):
+            self._progress.show(Stage.SIEVING, job.done_numbers, job.range.span)
         job.check()
 
     async def read(self, range_: Range, format_name: str) -> AsyncGenerator[bytes, None]:
@@ -76,10 +76,10 @@ class LocalService:
                         at += part.raw_bytes
                         yield bytes(part.view)
                         total = layout.length if finished else expected
-                        self._progress.show(Phase.WRITING, at, total)
+                        self._progress.show(Stage.WRITING, at, total)
             if finished:
                 return
-            await job.finished(_LOOK_S)
+            await job.ends_within(_LOOK_S)
 
 
 def _grows(job: Job, format_: Format) -> bool:

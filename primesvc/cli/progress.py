@@ -14,7 +14,7 @@ PLAIN_COLUMNS: Final = 80
 """Width of the bar where no terminal says what its own is."""
 
 
-class Phase(Enum):
+class Stage(Enum):
     """What is counted."""
 
     SIEVING = "numbers"
@@ -22,20 +22,20 @@ class Phase(Enum):
 
 
 class Progress:
-    """Shows how far a phase of the work is, if it is to be `shown`; close it in the end."""
+    """Shows how far a stage of the work is, if it is to be `shown`; close it in the end."""
 
     def __init__(self, *, shown: bool) -> None:
         self._shown = shown
-        self._phase: Phase | None = None
+        self._stage: Stage | None = None
         self._bar: Any = None
 
-    def show(self, phase: Phase, done: int, total: int) -> None:
-        """So much of the phase is done; the total may be an estimate."""
+    def show(self, stage: Stage, done: int, total: int) -> None:
+        """So much of the stage is done; the total may be an estimate."""
         if not self._shown:
             return
-        if phase is not self._phase:
+        if stage is not self._stage:
             self.close()
-            self._phase, self._bar = phase, _make_bar(phase)
+            self._stage, self._bar = stage, _make_bar(stage)
         self._bar.total = max(done, total)
         self._bar.update(done - self._bar.n)
 
@@ -43,7 +43,7 @@ class Progress:
         """Take the bar off the screen."""
         if self._bar is not None:
             self._bar.close()
-            self._bar = self._phase = None
+            self._bar = self._stage = None
 
 
 def on_terminal() -> bool:
@@ -59,7 +59,7 @@ def _has_width() -> bool:
         return False
 
 
-def _make_bar(phase: Phase) -> Any:
+def _make_bar(stage: Stage) -> Any:
     # Imported here: most often there is no bar.
     from tqdm import tqdm  # type: ignore[import-untyped]  # it has neither annotations nor a marker
 
@@ -67,8 +67,8 @@ def _make_bar(phase: Phase) -> Any:
     tqdm.set_lock(threading.RLock())
     tqdm.monitor_interval = 0
     return tqdm(
-        desc=phase.name.lower(),
-        unit="B" if phase is Phase.WRITING else "",
+        desc=stage.name.lower(),
+        unit="B" if stage is Stage.WRITING else "",
         unit_scale=True,
         ncols=None if _has_width() else PLAIN_COLUMNS,
         dynamic_ncols=_has_width(),

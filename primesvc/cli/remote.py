@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import Final, Self
 
 from primesvc.cli.exits import Exit, complain
-from primesvc.cli.progress import Phase, Progress
+from primesvc.cli.progress import Progress, Stage
 from primesvc.client.client import PrimeClient
 from primesvc.client.documents import Kind, RemoteJob
 from primesvc.errors import ApiError, PrimesvcError
@@ -55,7 +55,7 @@ class RemoteService:
             async for chunk in chunks:
                 at += len(chunk)
                 yield chunk
-                self._progress.show(Phase.WRITING, at, expected)
+                self._progress.show(Stage.WRITING, at, expected)
 
     async def _finish(self, range_: Range, kind: Kind) -> RemoteJob:
         submitting = asyncio.ensure_future(self._client.submit(range_.start, range_.end, kind))
@@ -69,7 +69,7 @@ class RemoteService:
 
     def _show(self, job: RemoteJob) -> None:
         span = job.end - job.start + 1
-        self._progress.show(Phase.SIEVING, round(job.progress * span), span)
+        self._progress.show(Stage.SIEVING, round(job.progress * span), span)
 
     async def _cancel(self, submitting: "asyncio.Future[RemoteJob]") -> None:
         self._progress.close()

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from primesvc.client.documents import Kind, RemoteJob, State
+from primesvc.client.downloads import read_file, read_npy
 from primesvc.client.events import watch
-from primesvc.client.files import read_arrays, read_file
 from primesvc.client.transport import Transport, shown
 from primesvc.errors import ApiError, UnexpectedAnswer
 
@@ -21,7 +21,7 @@ POLL_S: Final = 5.0
 """Seconds the service is asked to hold an answer back while a job runs, where no
 event stream can be had: so old is what `on_progress` is told then."""
 
-PAGE: Final = 1000
+JOBS_A_PAGE: Final = 1000
 """Jobs asked for at a time: the most that the service lists at once."""
 
 
@@ -103,7 +103,7 @@ class PrimeClient:
 
     async def jobs(self, state: State | None = None) -> list[RemoteJob]:
         """The jobs the service knows, the newest first; only those in `state` if it is given."""
-        params = {"limit": str(PAGE)} | ({} if state is None else {"state": state})
+        params = {"limit": str(JOBS_A_PAGE)} | ({} if state is None else {"state": state})
         found: dict[str, RemoteJob] = {}
         offset = 0
         while True:
@@ -115,8 +115,8 @@ class PrimeClient:
             jobs = [self._job(document) for document in page["jobs"]]
             # One that ended meanwhile may be listed twice.
             found |= {job.id: job for job in jobs}
-            offset += PAGE
-            if len(jobs) < PAGE:
+            offset += JOBS_A_PAGE
+            if len(jobs) < JOBS_A_PAGE:
                 return list(found.values())
 
     async def wait(
@@ -194,7 +194,7 @@ class PrimeClient:
         """
         chunks = self.download(job, "npy", offset=offset, limit=limit)
         url = shown(self._transport.url("jobs", _id_of(job), "primes"))
-        async with aclosing(read_arrays(chunks, url)) as arrays:
+        async with aclosing(read_npy(chunks, url)) as arrays:
             async for array in arrays:
                 yield array
 

@@ -1,9 +1,9 @@
 """Shares the workers fairly among jobs and downloads, one short call at a time.
 
-Everybody who wants work done holds a `Flow` and queues calls in it. Workers
-take the next call of the flow that has had the least so far, measured in
+Everybody who wants work done holds a `Queue` and queues calls in it. Workers
+take the next call of the queue that has had the least so far, measured in
 estimated seconds (start-time fair queuing: Goyal, Vin, Cheng 1996, for one
-link; here for as many servers as there are workers). A new flow starts at
+link; here for as many servers as there are workers). A new queue starts at
 the present virtual time: it owes nothing and is owed nothing.
 
 Calls that cannot be called back once they run are kept here until a worker
@@ -45,7 +45,7 @@ LEAST_COST_S: Final = 0.5e-3
 """What a call is charged at least: the round trip to a worker."""
 
 
-class Delivery:
+class CallResult:
     """A worker's answer and its bytes, until `release`."""
 
     __slots__ = ("_slot", "answer", "view")
@@ -91,7 +91,7 @@ class Call:
         self.memory_bytes = memory_bytes
         self.started = False
         self.queued_s = time.perf_counter()
-        self.done: asyncio.Future[Delivery] = asyncio.get_running_loop().create_future()
+        self.done: asyncio.Future[CallResult] = asyncio.get_running_loop().create_future()
 
     def fail(self, error: Exception) -> None:
         """End the call with an error, unless it was cancelled."""
@@ -106,7 +106,7 @@ class Call:
         self.done.result().release()
 
 
-class Flow:
+class Queue:
     """One client's share of the workers. Close it when the client is gone."""
 
     __slots__ = ("_dispatcher", "calls", "name", "virtual_s")
@@ -122,17 +122,17 @@ class Flow:
     ) -> Call:
         """Queue `function(*args, slot)` for a worker; it returns a `Payload` or has one.
 
-        `cost_s` is the estimate the flow is charged, `memory_bytes` what the
+        `cost_s` is the estimate the queue is charged, `memory_bytes` what the
         worker needs beyond what it always has. Raises `ServiceClosed`.
         """
         return self._dispatcher.submit(self, Call(function, args, cost_s, memory_bytes))
 
     def __repr__(self) -> str:
-        return f"<Flow {self.name} {len(self.calls)} queued>"
+        return f"<Queue {self.name} {len(self.calls)} queued>"
 
 
 class Dispatcher:
-    """Runs the calls of all flows on `parallel` workers, and short ones on one more.
+    """Runs the calls of all queues on `parallel` workers, and short ones on one more.
 
     Calls of up to `inline_s` estimated seconds run at once on the event loop.
     Those that run at a time need `memory_bytes` together at the most (None: no
@@ -159,7 +159,7 @@ class Dispatcher:
         self._runner = runner
         self._parallel = parallel
         self._arena = arena
-        self._waiting: set[Flow] = set()
+        self._waiting: set[Queue] = set()
         self._running: set[asyncio.Task[None]] = set()
         self._long = 0
         self._virtual_s = 0.0
@@ -171,23 +171,23 @@ class Dispatcher:
         self.durations = Histogram()
         """How long calls took: those of workers with the way there and back, and those run here."""
 
-    def flow(self, name: str) -> Flow:
+    def queue(self, name: str) -> Queue:
         """A share of the workers for a new client."""
-        return Flow(self, name, self._virtual_s)
+        return Queue(self, name, self._virtual_s)
 
-    def submit(self, flow: Flow, call: Call) -> Call:
-        """Queue a call in a flow. Raises `ServiceClosed`."""
+    def submit(self, queue: Queue, call: Call) -> Call:
+        """Add a call to a queue. Raises `ServiceClosed`."""
         if self._closed:
             raise ServiceClosed
-        if not flow.calls:
+        if not queue.calls:
             # Having waited for nothing earns no credit.
-            flow.virtual_s = max(flow.virtual_s, self._virtual_s)
+            queue.virtual_s = max(queue.virtual_s, self._virtual_s)
             if call.cost_s <= self._inline_s:
-                flow.virtual_s += call.cost_s
+                queue.virtual_s += call.cost_s
                 self._run_here(call)
                 return call
-        flow.calls.append(call)
-        self._waiting.add(flow)
+        queue.calls.append(call)
+        self._waiting.add(queue)
         self._start_next()
         return call
 
@@ -198,20 +198,20 @@ class Dispatcher:
         except Exception as error:
             call.fail(error)
         else:
-            call.done.set_result(Delivery(answer, None))
+            call.done.set_result(CallResult(answer, None))
         self.durations.observe(time.perf_counter() - call.queued_s)
 
     def _start_next(self) -> None:
         while len(self._running) <= self._parallel:
             express = self._long >= self._parallel
-            flow = self._choose(express)
-            if flow is None:
+            queue = self._choose(express)
+            if queue is None:
                 return
-            call = flow.calls.popleft()
-            if not flow.calls:
-                self._waiting.discard(flow)
-            self._virtual_s = max(self._virtual_s, flow.virtual_s)
-            flow.virtual_s += max(call.cost_s, LEAST_COST_S)
+            call = queue.calls.popleft()
+            if not queue.calls:
+                self._waiting.discard(queue)
+            self._virtual_s = max(self._virtual_s, queue.virtual_s)
+            queue.virtual_s += max(call.cost_s, LEAST_COST_S)
             call.started = True
             self.calls += 1
             self.waits.observe(time.perf_counter() - call.queued_s)
@@ -221,19 +221,19 @@ class Dispatcher:
             self._running.add(task)
             task.add_done_callback(partial(self._ended, call, express))
 
-    def _choose(self, express: bool) -> Flow | None:
+    def _choose(self, express: bool) -> Queue | None:
         best = None
-        for flow in list(self._waiting):
-            while flow.calls and flow.calls[0].done.cancelled():
-                flow.calls.popleft()
-            if not flow.calls:
-                self._waiting.discard(flow)
+        for queue in list(self._waiting):
+            while queue.calls and queue.calls[0].done.cancelled():
+                queue.calls.popleft()
+            if not queue.calls:
+                self._waiting.discard(queue)
             elif (
-                (best is None or flow.virtual_s < best.virtual_s)
-                and (not express or flow.calls[0].cost_s <= EXPRESS_S)
-                and self._has_memory(flow.calls[0])
+                (best is None or queue.virtual_s < best.virtual_s)
+                and (not express or queue.calls[0].cost_s <= EXPRESS_S)
+                and self._has_memory(queue.calls[0])
             ):
-                best = flow
+                best = queue
         return best
 
     def _has_memory(self, call: Call) -> bool:
@@ -267,22 +267,22 @@ class Dispatcher:
             return
         finally:
             self.durations.observe(time.perf_counter() - began_s)
-        delivery = Delivery(answer, slot)
+        result = CallResult(answer, slot)
         if call.done.done():
-            delivery.release()
+            result.release()
         else:
-            call.done.set_result(delivery)
+            call.done.set_result(result)
 
     async def close(self) -> None:
         """Fail what waits; what runs ends with the runner, which is to be closed first."""
         self._closed = True
-        for flow in self._waiting:
-            for call in flow.calls:
+        for queue in self._waiting:
+            for call in queue.calls:
                 call.fail(ServiceClosed())
-            flow.calls.clear()
+            queue.calls.clear()
         self._waiting.clear()
         if self._running:
             await asyncio.wait(list(self._running))
 
     def __repr__(self) -> str:
-        return f"<Dispatcher {len(self._running)} running, {len(self._waiting)} flows waiting>"
+        return f"<Dispatcher {len(self._running)} running, {len(self._waiting)} queues waiting>"

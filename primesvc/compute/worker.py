@@ -42,7 +42,7 @@ class Sieved:
     seconds: float
 
 
-def _deliver(parts: list[bytes], slot: SlotRef | None) -> Payload:
+def _payload(parts: list[bytes], slot: SlotRef | None) -> Payload:
     size = sum(map(len, parts))
     if slot is None or size > slot.size or size == 0:
         return Payload(size, b"".join(parts))
@@ -73,7 +73,7 @@ def sieve(
         for piece, part in zip(run, np.split(primes, cuts[1:]), strict=True):
             summaries.append(_summary(part, piece))
             packs.append(pack(part, piece))
-    payload = _deliver(packs, slot)
+    payload = _payload(packs, slot)
     return Sieved(summaries, [len(p) for p in packs], payload, time.perf_counter() - began)
 
 
@@ -147,9 +147,9 @@ def render(
         return Rendered(Payload(stop, None), stop, 0)
     raw = buffer[first:stop].tobytes()
     if wanted.coding is None:
-        return Rendered(_deliver([raw], slot), len(raw), 0)
+        return Rendered(_payload([raw], slot), len(raw), 0)
     coded = encode_part(wanted.coding, raw)
-    return Rendered(_deliver([coded.data], slot), coded.raw_bytes, coded.crc)
+    return Rendered(_payload([coded.data], slot), coded.raw_bytes, coded.crc)
 
 
 def _primes_of(engine_name: str, source: bytes | None, range_: Range) -> NDArray[np.uint64]:

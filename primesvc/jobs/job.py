@@ -135,7 +135,7 @@ class Job:
         self.extra_bytes = 0
         """Memory of what was added later; see `JobTable.charge`."""
         self.working_bytes = WORKING_BYTES
-        """Memory of the work for it, 0 once it is finished; see `JobTable.finished`."""
+        """Memory of the work for it, 0 once it is finished; see `JobTable.note_end`."""
         self.rendered: dict[str, bytes] = {}
         """Whole bodies of small results, by the name of the format."""
         self.pieces_done = 0
@@ -261,7 +261,7 @@ class Job:
             raise JobCancelled(self.id)
         raise JobNotFinished(self.id)
 
-    async def finished(self, timeout_s: float) -> bool:
+    async def ends_within(self, timeout_s: float) -> bool:
         """Wait until the job is finished, but not longer than that; whether it is. Never raises."""
         if self.finished_s is None and timeout_s > 0:
             await asyncio.wait([self.ended], timeout=timeout_s)

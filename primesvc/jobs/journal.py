@@ -34,7 +34,7 @@ from primesvc.jobs.records import (
     read_job,
     read_piece,
 )
-from primesvc.jobs.schema import check_header, check_tables, lead_up
+from primesvc.jobs.schema import check_header, check_tables, migrate_to_newest
 
 log = logging.getLogger(__name__)
 
@@ -116,7 +116,7 @@ class Journal:
         run("PRAGMA journal_mode = WAL")
         # A lost power supply may cost the last batch, never the file.
         run("PRAGMA synchronous = NORMAL")
-        lead_up(self._database, version)
+        migrate_to_newest(self._database, version)
 
     async def load(self) -> tuple[list[JournaledJob], list[Piece]]:
         """The jobs, the oldest first, and the pieces that unfinished ones can go on from.

@@ -96,9 +96,9 @@ class JobManager:
 
     async def _run(self, job: Job) -> None:
         job.start()
-        flow = self._dispatcher.flow(str(job.range))
+        queue = self._dispatcher.queue(str(job.range))
         try:
-            await run_job(job, self._store, flow, ahead=self._ahead)
+            await run_job(job, self._store, queue, ahead=self._ahead)
         except PrimesvcError as error:
             job.fail(error)
         except Exception as error:
@@ -116,7 +116,7 @@ class JobManager:
         self._finish(job)
 
     def _finish(self, job: Job) -> None:
-        self.table.finished(job)
+        self.table.note_end(job)
         if self._recorder is not None:
             self._recorder.ended(job)
 
@@ -158,7 +158,7 @@ class JobManager:
             if job is None:
                 journal.forget(known.id)
             elif job.state.final:
-                self.table.finished(job)
+                self.table.note_end(job)
             else:
                 self._start(job)
         recorder.resumed(pieces)

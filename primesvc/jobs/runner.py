@@ -9,60 +9,60 @@ if those are not kept, only the part that lies in the range is counted.
 import asyncio
 from typing import Final
 
-from primesvc.compute.dispatcher import Flow
+from primesvc.compute.dispatcher import Queue
 from primesvc.jobs.job import Job, Plan
-from primesvc.store.segments import Flight, SegmentStore
+from primesvc.store.segments import InFlight, SegmentStore
 
 YIELD_EVERY: Final = 512
 """Known pieces recorded before other work on the event loop gets its turn: about 1 ms."""
 
 
-async def run_job(job: Job, store: SegmentStore, flow: Flow, *, ahead: int) -> None:
+async def run_job(job: Job, store: SegmentStore, queue: Queue, *, ahead: int) -> None:
     """Collect the summaries of all pieces of the job, with `ahead` chunks asked for at a time.
 
     Raises what a piece's sieving raised; cancelled, it leaves every chunk it
     waited for.
     """
     plan = job.plan
-    boarded: list[tuple[Flight, range]] = []
+    joined: list[tuple[InFlight, range]] = []
     missing = plan.indices
     since_yield = 0
     try:
-        while missing or boarded:
-            while missing and len(boarded) < ahead:
+        while missing or joined:
+            while missing and len(joined) < ahead:
                 if await _record_known(job, store, missing[0]):
                     missing = missing[1:]
                     since_yield = (since_yield + 1) % YIELD_EVERY
                     if since_yield == 0:
                         await asyncio.sleep(0)
                     continue
-                flight, served = _ask(plan, store, flow, missing)
-                boarded.append((flight, served))
+                in_flight, served = _ask(plan, store, queue, missing)
+                joined.append((in_flight, served))
                 missing = missing[len(served) :]
-            if boarded:
+            if joined:
                 await asyncio.wait(
-                    {flight.landed for flight, _ in boarded}, return_when=asyncio.FIRST_COMPLETED
+                    {in_flight.done for in_flight, _ in joined}, return_when=asyncio.FIRST_COMPLETED
                 )
-                for pair in [pair for pair in boarded if pair[0].landed.done()]:
-                    boarded.remove(pair)
-                    store.leave(pair[0])
-                    pair[0].landed.result()
-                    _record_landed(job, *pair)
+                for pair in [pair for pair in joined if pair[0].done.done()]:
+                    joined.remove(pair)
+                    store.release(pair[0])
+                    pair[0].done.result()
+                    _record_found(job, *pair)
     finally:
-        for flight, _ in boarded:
-            store.leave(flight)
+        for in_flight, _ in joined:
+            store.release(in_flight)
 
 
-def _ask(plan: Plan, store: SegmentStore, flow: Flow, missing: range) -> tuple[Flight, range]:
-    """A flight for the first of the missing pieces, and the indices it serves."""
+def _ask(plan: Plan, store: SegmentStore, queue: Queue, missing: range) -> tuple[InFlight, range]:
+    """A call in flight for the first of the missing pieces, and the indices it serves."""
     first = missing[0]
     if plan.keep:
-        return store.board(plan.grid, missing, with_primes=True, flow=flow)
+        return store.join(plan.grid, missing, with_primes=True, queue=queue)
     if plan.trims(first):
-        part = store.count_part(plan.grid, first, plan.piece(first), flow=flow)
+        part = store.count_part(plan.grid, first, plan.piece(first), queue=queue)
         return part, missing[:1]
     whole = missing[:-1] if plan.trims(missing[-1]) else missing
-    return store.board(plan.grid, whole, with_primes=False, flow=flow)
+    return store.join(plan.grid, whole, with_primes=False, queue=queue)
 
 
 async def _record_known(job: Job, store: SegmentStore, index: int) -> bool:
@@ -78,9 +78,9 @@ async def _record_known(job: Job, store: SegmentStore, index: int) -> bool:
     return True
 
 
-def _record_landed(job: Job, flight: Flight, served: range) -> None:
+def _record_found(job: Job, in_flight: InFlight, served: range) -> None:
     for index in served:
         if job.plan.keep and job.plan.trims(index):
-            job.record(index, flight.packed[index].summary(job.plan.piece(index)))
+            job.record(index, in_flight.packed[index].summary(job.plan.piece(index)))
         else:
-            job.record(index, flight.summaries[index])
+            job.record(index, in_flight.summaries[index])

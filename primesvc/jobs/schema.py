@@ -70,7 +70,7 @@ def check_tables(database: sqlite3.Connection, path: Path) -> int:
     return version
 
 
-def lead_up(database: sqlite3.Connection, version: int) -> None:
+def migrate_to_newest(database: sqlite3.Connection, version: int) -> None:
     """Lead the tables from a version up to `SCHEMA_VERSION`, each step in a transaction."""
     for step in range(version + 1, SCHEMA_VERSION + 1):
         migrate(database, step)

@@ -129,7 +129,7 @@ class JobTable:
         if self._by_id.get(job.id) is job:
             self._bytes += more_bytes
 
-    def finished(self, job: Job) -> None:
+    def note_end(self, job: Job) -> None:
         """Note that a job is finished: from now on it may be forgotten."""
         if self._by_id.get(job.id) is job:
             self._bytes -= job.working_bytes

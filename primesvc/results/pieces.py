@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from primesvc.compute.dispatcher import Flow
+from primesvc.compute.dispatcher import Queue
 from primesvc.jobs.job import Plan
 from primesvc.results.result import Result
 from primesvc.sieve.cost import expected_primes
@@ -37,11 +37,11 @@ def piece_bytes(plan: Plan) -> int:
     return 2 * int(expected_primes(plan.grid.piece(plan.indices[-1])))
 
 
-async def read_arrays(
-    source: Source, plan: Plan, flow: Flow
+async def prime_arrays(
+    source: Source, plan: Plan, queue: Queue
 ) -> AsyncGenerator[NDArray[np.uint64], None]:
     """The primes of the plan's range, ascending, as uint64 arrays of up to 2^16 each."""
-    async with aclosing(_packed_pieces(source, plan, plan.indices, flow)) as pieces:
+    async with aclosing(_packed_pieces(source, plan, plan.indices, queue)) as pieces:
         async for index, packed in pieces:
             runs = packed.positions(plan.piece(index))
             first, stop = runs[0].first, runs[-1].stop
@@ -52,7 +52,7 @@ async def read_arrays(
 
 
 async def _packed_pieces(
-    source: Source, plan: Plan, indices: Sequence[int], flow: Flow
+    source: Source, plan: Plan, indices: Sequence[int], queue: Queue
 ) -> AsyncGenerator[tuple[int, Packed], None]:
     """The packed pieces in order, the next few under way meanwhile."""
     tasks: deque[tuple[int, asyncio.Task[Packed]]] = deque()
@@ -60,7 +60,7 @@ async def _packed_pieces(
     try:
         while True:
             while len(tasks) < source.ahead and (index := next(rest, None)) is not None:
-                wanted = source.store.packed(plan.grid, index, flow=flow)
+                wanted = source.store.packed(plan.grid, index, queue=queue)
                 tasks.append((index, asyncio.create_task(wanted)))
             if not tasks:
                 return
@@ -84,7 +84,7 @@ async def cancel_all(tasks: "list[asyncio.Task[Any]]") -> None:
 
 
 async def cut_page(
-    source: Source, result: Result, flow: Flow, offset: int, limit: int
+    source: Source, result: Result, queue: Queue, offset: int, limit: int
 ) -> Result | None:
     """The primes at the positions [offset, offset + limit) as a result; None if there are none.
 
@@ -99,8 +99,8 @@ async def cut_page(
     plan = result.plan
     indices = plan.indices[low : high + 1]
     first, last = await asyncio.gather(
-        _prime_at(source, result, flow, low, offset - int(ends[low] - result.counts[low])),
-        _prime_at(source, result, flow, high, stop - 1 - int(ends[high] - result.counts[high])),
+        _prime_at(source, result, queue, low, offset - int(ends[low] - result.counts[low])),
+        _prime_at(source, result, queue, high, stop - 1 - int(ends[high] - result.counts[high])),
     )
     page = replace(plan, range=Range(first[0], last[0]), indices=indices)
     counts, digits = result.counts[low : high + 1].copy(), result.digits[low : high + 1].copy()
@@ -111,10 +111,10 @@ async def cut_page(
 
 
 async def _prime_at(
-    source: Source, result: Result, flow: Flow, number: int, position: int
+    source: Source, result: Result, queue: Queue, number: int, position: int
 ) -> tuple[int, Packed]:
     """The prime at a position among those of the result in one piece, and the piece."""
     index = result.plan.indices[number]
-    packed = await source.store.packed(result.plan.grid, index, flow=flow)
+    packed = await source.store.packed(result.plan.grid, index, queue=queue)
     at = packed.index(result.plan.piece(index).start) + position
     return int(packed.primes(at, at + 1)[0]), packed

@@ -11,7 +11,7 @@ from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
 from typing import Final, NamedTuple
 
-from primesvc.compute.dispatcher import Call, Delivery, Flow
+from primesvc.compute.dispatcher import Call, CallResult, Queue
 from primesvc.compute.worker import Rendering, render
 from primesvc.errors import PrimesvcError
 from primesvc.formats.coding import encode_part
@@ -73,7 +73,7 @@ class ByteReader:
         self,
         source: Source,
         layout: Layout,
-        flow: Flow,
+        queue: Queue,
         first: int,
         stop: int,
         *,
@@ -84,7 +84,7 @@ class ByteReader:
         self._plan = layout.result.plan
         self._layout = layout
         self._format = layout.format
-        self._flow = flow
+        self._queue = queue
         self._first, self._stop = first, stop
         self._coding = coding
         self._gentle = gentle
@@ -97,15 +97,15 @@ class ByteReader:
             yield self._by_itself(head)
         left = self._stop - self._first - len(head) - len(tail)
         if left:
-            async with aclosing(self._deliveries()) as deliveries:
-                async for delivery in deliveries:
-                    raw_bytes, crc = delivery.answer.raw_bytes, delivery.answer.crc
+            async with aclosing(self._results()) as results:
+                async for result in results:
+                    raw_bytes, crc = result.answer.raw_bytes, result.answer.crc
                     if raw_bytes <= left:
-                        yield Part(delivery.view, raw_bytes, crc)
+                        yield Part(result.view, raw_bytes, crc)
                     elif self._coding is None:
                         # Only the last piece of a window may have more to give than is wanted.
                         raw_bytes = left
-                        yield Part(delivery.view[:left], left, crc)
+                        yield Part(result.view[:left], left, crc)
                     left -= raw_bytes
                     if left <= 0:
                         break
@@ -120,7 +120,7 @@ class ByteReader:
         coded = encode_part(self._coding, raw)
         return Part(memoryview(coded.data), coded.raw_bytes, coded.crc)
 
-    async def _deliveries(self) -> AsyncGenerator[Delivery, None]:
+    async def _results(self) -> AsyncGenerator[CallResult, None]:
         ahead: deque[Call] = deque()
         depth = 1 if self._gentle else self._source.ahead
         async with aclosing(self._calls()) as calls:
@@ -132,11 +132,11 @@ class ByteReader:
                         return
                     # Not awaited itself: if this reader is cancelled, the call is not.
                     await asyncio.wait([ahead[0].done])
-                    delivery = ahead.popleft().done.result()
+                    result = ahead.popleft().done.result()
                     try:
-                        yield delivery
+                        yield result
                     finally:
-                        delivery.release()
+                        result.release()
             finally:
                 for call in ahead:
                     call.cancel()
@@ -151,7 +151,7 @@ class ByteReader:
                     window = windows[looked]
                     if self._must_be_packed(window):
                         wanted = self._source.store.packed(
-                            self._plan.grid, window.index, flow=self._flow
+                            self._plan.grid, window.index, queue=self._queue
                         )
                         early[looked] = asyncio.create_task(wanted)
                     looked += 1
@@ -250,7 +250,7 @@ class ByteReader:
         if source is None:
             cost_s += listing_s(self._source.engine, range_)
             memory_bytes = extra_bytes(self._source.engine, range_, listed=True)
-        return self._flow.submit(
+        return self._queue.submit(
             render,
             self._source.engine.name,
             source,

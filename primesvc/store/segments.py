@@ -5,7 +5,7 @@ The rules:
 - A piece is sieved by one call at a time: whoever else wants it waits for
   that call (single flight). Only somebody who wants its primes does not wait
   for a call that merely counts them.
-- A flight that nobody waits for any more is dropped if no worker has begun
+- A call in flight that nobody waits for any more is dropped if no worker has begun
   it. One that has begun ends, and what it found is kept.
 - What was found goes to the cache and to the table of summaries, and from
   there may be evicted at any time: primes are a pure function, so that costs
@@ -20,7 +20,7 @@ from typing import Final
 
 from aiocache.base import BaseCache
 
-from primesvc.compute.dispatcher import Call, Delivery, Flow
+from primesvc.compute.dispatcher import Call, CallResult, Queue
 from primesvc.compute.worker import Sieved, sieve
 from primesvc.sieve.cost import expected_primes
 from primesvc.sieve.engine import Engine, counting_s, extra_bytes, listing_s
@@ -57,15 +57,22 @@ class StoreStats:
     """Times the cache raised; the work went on without it."""
 
 
-class Flight:
+class InFlight:
     """A call under way for neighbouring pieces, and those who wait for it.
 
-    `landed` is done when the pieces are stored; `summaries` and `packed`
+    `done` is done when the pieces are stored; `summaries` and `packed`
     then hold what was found, by index of the piece.
     """
 
     __slots__ = (
-        "call", "grid", "indices", "landed", "packed", "summaries", "waiting", "with_primes"
+        "call",
+        "done",
+        "grid",
+        "indices",
+        "packed",
+        "summaries",
+        "waiting",
+        "with_primes"
     )  # fmt: skip
 
     def __init__(self, grid: Grid, indices: range, *, with_primes: bool, call: Call) -> None:
@@ -74,12 +81,12 @@ class Flight:
         self.with_primes = with_primes
         self.call = call
         self.waiting = 0
-        self.landed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.summaries: dict[int, Summary] = {}
         self.packed: dict[int, Packed] = {}
 
     def __repr__(self) -> str:
-        return f"<Flight {self.grid.name} {self.indices} {self.waiting} waiting>"
+        return f"<InFlight {self.grid.name} {self.indices} {self.waiting} waiting>"
 
 
 class SegmentStore:
@@ -105,9 +112,9 @@ class SegmentStore:
         self._summaries = summaries
         self._engine = engine
         self._chunk_bytes = chunk_bytes
-        # By grid and index; the flag says whether the flight brings the primes too.
-        self._flights: dict[tuple[str, int, bool], Flight] = {}
-        self._landings: set[asyncio.Task[None]] = set()
+        # By grid and index; the flag says whether the call in flight brings the primes too.
+        self._in_flight: dict[tuple[str, int, bool], InFlight] = {}
+        self._finishing: set[asyncio.Task[None]] = set()
         self.stats = StoreStats()
 
     @staticmethod
@@ -151,35 +158,35 @@ class SegmentStore:
         """Note the summary of a piece that an earlier run sieved."""
         self._summaries.put(grid, index, summary)
 
-    def board(
-        self, grid: Grid, indices: range, *, with_primes: bool, flow: Flow
-    ) -> tuple[Flight, range]:
-        """A flight for the first of the pieces and those of its neighbours that come with it.
+    def join(
+        self, grid: Grid, indices: range, *, with_primes: bool, queue: Queue
+    ) -> tuple[InFlight, range]:
+        """The call in flight for the first of the pieces, and those neighbours it brings.
 
-        The caller has looked in the cache. Joins the flight under way, or
+        The caller has looked in the cache. Joins the one under way, or
         starts one with a chunk of neighbours that are neither under way nor
         known. Returns it with the indices it serves, and counts the caller
-        as waiting: `leave` the flight in the end.
+        as waiting: `release` the call in flight in the end.
         """
         first = indices[0]
-        flight = self._under_way(grid, first, with_primes)
-        if flight is None:
-            flight = self._depart(grid, indices, with_primes, flow)
-            served = flight.indices
+        in_flight = self._under_way(grid, first, with_primes)
+        if in_flight is None:
+            in_flight = self._start(grid, indices, with_primes, queue)
+            served = in_flight.indices
         else:
-            served = range(first, min(indices.stop, flight.indices.stop))
+            served = range(first, min(indices.stop, in_flight.indices.stop))
             self.stats.joined += len(served)
-        flight.waiting += 1
-        return flight, served
+        in_flight.waiting += 1
+        return in_flight, served
 
-    def count_part(self, grid: Grid, index: int, part: Range, *, flow: Flow) -> Flight:
+    def count_part(self, grid: Grid, index: int, part: Range, *, queue: Queue) -> InFlight:
         """A flight that counts the primes of a part of one piece, and shares and keeps nothing.
 
         For the ends of a range whose primes are not kept: counting a part
-        costs less than listing the piece. Its summary is of the part; `leave`
+        costs less than listing the piece. Its summary is of the part; `release`
         it in the end.
         """
-        call = flow.submit(
+        call = queue.submit(
             sieve,
             self._engine.name,
             [part],
@@ -187,37 +194,37 @@ class SegmentStore:
             cost_s=counting_s(self._engine, part),
             memory_bytes=extra_bytes(self._engine, part, listed=False),
         )
-        flight = Flight(grid, range(index, index + 1), with_primes=False, call=call)
-        flight.waiting = 1
-        self._watch(flight, keep=False)
-        return flight
+        in_flight = InFlight(grid, range(index, index + 1), with_primes=False, call=call)
+        in_flight.waiting = 1
+        self._watch(in_flight, keep=False)
+        return in_flight
 
-    def leave(self, flight: Flight) -> None:
-        """Stop waiting for a flight; the last to leave drops it if it has not begun."""
-        flight.waiting -= 1
-        if flight.waiting == 0 and not flight.call.started:
+    def release(self, in_flight: InFlight) -> None:
+        """Stop waiting for a call in flight; the last to leave drops it if it has not begun."""
+        in_flight.waiting -= 1
+        if in_flight.waiting == 0 and not in_flight.call.started:
             # At once, so that nobody boards a flight that will not leave.
-            self._forget(flight)
-            flight.call.cancel()
+            self._forget(in_flight)
+            in_flight.call.cancel()
 
-    async def packed(self, grid: Grid, index: int, *, flow: Flow) -> Packed:
+    async def packed(self, grid: Grid, index: int, *, queue: Queue) -> Packed:
         """The packed primes of one piece: cached, under way, or sieved now."""
         found = await self.cached(grid.piece(index))
         if found is not None:
             return found
-        flight, _ = self.board(grid, range(index, index + 1), with_primes=True, flow=flow)
+        in_flight, _ = self.join(grid, range(index, index + 1), with_primes=True, queue=queue)
         try:
-            await asyncio.wait([flight.landed])
-            flight.landed.result()
-            return flight.packed[index]
+            await asyncio.wait([in_flight.done])
+            in_flight.done.result()
+            return in_flight.packed[index]
         finally:
-            self.leave(flight)
+            self.release(in_flight)
 
-    def _under_way(self, grid: Grid, index: int, with_primes: bool) -> Flight | None:
-        flight = self._flights.get((grid.name, index, True))
-        if flight is None and not with_primes:
-            flight = self._flights.get((grid.name, index, False))
-        return flight
+    def _under_way(self, grid: Grid, index: int, with_primes: bool) -> InFlight | None:
+        in_flight = self._in_flight.get((grid.name, index, True))
+        if in_flight is None and not with_primes:
+            in_flight = self._in_flight.get((grid.name, index, False))
+        return in_flight
 
     def _chunk(self, grid: Grid, indices: range, with_primes: bool) -> tuple[list[Range], float]:
         """The longest run of missing pieces from the first on that is one chunk, and its cost."""
@@ -242,9 +249,9 @@ class SegmentStore:
             pieces.append(piece)
         return pieces, seconds
 
-    def _depart(self, grid: Grid, indices: range, with_primes: bool, flow: Flow) -> Flight:
+    def _start(self, grid: Grid, indices: range, with_primes: bool, queue: Queue) -> InFlight:
         pieces, seconds = self._chunk(grid, indices, with_primes)
-        call = flow.submit(
+        call = queue.submit(
             sieve,
             self._engine.name,
             pieces,
@@ -253,56 +260,56 @@ class SegmentStore:
             # One after another: the last is as wide as any.
             memory_bytes=extra_bytes(self._engine, pieces[-1], listed=with_primes),
         )
-        flight = Flight(grid, indices[: len(pieces)], with_primes=with_primes, call=call)
-        for index in flight.indices:
-            self._flights[grid.name, index, with_primes] = flight
-        self._watch(flight, keep=True)
-        return flight
+        in_flight = InFlight(grid, indices[: len(pieces)], with_primes=with_primes, call=call)
+        for index in in_flight.indices:
+            self._in_flight[grid.name, index, with_primes] = in_flight
+        self._watch(in_flight, keep=True)
+        return in_flight
 
-    def _watch(self, flight: Flight, *, keep: bool) -> None:
-        landing = asyncio.create_task(self._land(flight, keep))
-        self._landings.add(landing)
-        landing.add_done_callback(self._landings.discard)
+    def _watch(self, in_flight: InFlight, *, keep: bool) -> None:
+        finishing = asyncio.create_task(self._finish(in_flight, keep))
+        self._finishing.add(finishing)
+        finishing.add_done_callback(self._finishing.discard)
 
-    async def _land(self, flight: Flight, keep: bool) -> None:
-        done = flight.call.done
+    async def _finish(self, in_flight: InFlight, keep: bool) -> None:
+        done = in_flight.call.done
         await asyncio.wait([done])
         if done.cancelled():
-            flight.landed.cancel()
+            in_flight.done.cancel()
             return
         try:
-            self._unload(flight, done.result())
+            self._take(in_flight, done.result())
             if keep:
-                await self._keep(flight)
+                await self._keep(in_flight)
         except Exception as error:  # whatever the worker raised is for those who wait
-            flight.landed.set_exception(error)
-            flight.landed.exception()  # seen: nobody has to wait
+            in_flight.done.set_exception(error)
+            in_flight.done.exception()  # seen: nobody has to wait
         else:
-            flight.landed.set_result(None)
+            in_flight.done.set_result(None)
         finally:
-            self._forget(flight)
+            self._forget(in_flight)
 
-    def _unload(self, flight: Flight, delivery: Delivery) -> None:
-        """Take what was found off the delivery, and give its memory back."""
-        sieved: Sieved = delivery.answer
+    def _take(self, in_flight: InFlight, result: CallResult) -> None:
+        """Take what was found off the result, and give its memory back."""
+        sieved: Sieved = result.answer
         try:
-            self.stats.sieved += len(flight.indices)
-            flight.summaries.update(zip(flight.indices, sieved.summaries, strict=True))
+            self.stats.sieved += len(in_flight.indices)
+            in_flight.summaries.update(zip(in_flight.indices, sieved.summaries, strict=True))
             at = 0
-            for index, length in zip(flight.indices, sieved.lengths, strict=False):
-                flight.packed[index] = Packed(bytes(delivery.view[at : at + length]))
+            for index, length in zip(in_flight.indices, sieved.lengths, strict=False):
+                in_flight.packed[index] = Packed(bytes(result.view[at : at + length]))
                 at += length
         finally:
-            delivery.release()
+            result.release()
 
-    async def _keep(self, flight: Flight) -> None:
-        for index, summary in flight.summaries.items():
-            self._summaries.put(flight.grid, index, summary)
+    async def _keep(self, in_flight: InFlight) -> None:
+        for index, summary in in_flight.summaries.items():
+            self._summaries.put(in_flight.grid, index, summary)
         if self._on_sieved is not None:
-            self._on_sieved(flight.grid, flight.summaries)
-        for index, packed in flight.packed.items():
+            self._on_sieved(in_flight.grid, in_flight.summaries)
+        for index, packed in in_flight.packed.items():
             try:
-                await self._cache.set(self.key(flight.grid.piece(index)), packed.data)
+                await self._cache.set(self.key(in_flight.grid.piece(index)), packed.data)
             except Exception as error:  # a cache elsewhere may fail in many ways
                 self._cache_failed(error)
 
@@ -314,16 +321,16 @@ class SegmentStore:
         self._cache_fails = True
         log.warning("the cache failed, going on without it: %s: %s", type(error).__name__, error)
 
-    def _forget(self, flight: Flight) -> None:
-        for index in flight.indices:
-            key = (flight.grid.name, index, flight.with_primes)
-            if self._flights.get(key) is flight:
-                del self._flights[key]
+    def _forget(self, in_flight: InFlight) -> None:
+        for index in in_flight.indices:
+            key = (in_flight.grid.name, index, in_flight.with_primes)
+            if self._in_flight.get(key) is in_flight:
+                del self._in_flight[key]
 
     async def close(self) -> None:
-        """Wait for the flights under way to end; close the dispatcher first, so they do."""
-        if self._landings:
-            await asyncio.wait(list(self._landings))
+        """Wait for the calls in flight to end; close the dispatcher first, so they do."""
+        if self._finishing:
+            await asyncio.wait(list(self._finishing))
 
     def __repr__(self) -> str:
-        return f"<SegmentStore {len(self._flights)} pieces under way, {self.stats}>"
+        return f"<SegmentStore {len(self._in_flight)} pieces under way, {self.stats}>"

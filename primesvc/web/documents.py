@@ -13,7 +13,7 @@ from primesvc.jobs.job import Job, Kind, State
 from primesvc.sieve.packed import Summary
 from primesvc.sieve.range import Range
 from primesvc.web.links import path_of
-from primesvc.web.parameters import read_numbers
+from primesvc.web.parameters import wants_strings
 from primesvc.web.problems import problem_document
 
 
@@ -73,7 +73,7 @@ def list_document(request: web.Request, jobs: Iterable[Job], total: int) -> dict
 
 
 def _number_writer(request: web.Request) -> Any:
-    return str if read_numbers(request) else int
+    return str if wants_strings(request) else int
 
 
 def _time(seconds: float | None) -> str | None:

@@ -22,7 +22,7 @@ from primesvc.jobs.job import Job
 from primesvc.web.documents import job_document
 from primesvc.web.forwarded import path_prefix
 from primesvc.web.keys import find_job, service_of
-from primesvc.web.parameters import read_numbers
+from primesvc.web.parameters import wants_strings
 from primesvc.web.streams import Stream
 
 INTERVAL_S: Final = 0.5
@@ -84,7 +84,7 @@ class EventStreams:
 
     def event(self, request: web.Request, job: Job) -> "_Event":
         """What the streams of a job are told now: not older than `INTERVAL_S`, or the end."""
-        events, key = self._events[job], (read_numbers(request), path_prefix(request))
+        events, key = self._events[job], (wants_strings(request), path_prefix(request))
         known = events.get(key)
         now = time.monotonic()
         if known is None or (
@@ -150,7 +150,7 @@ def event_id(job: Job) -> str:
 async def get_events(request: web.Request) -> web.StreamResponse:
     """GET /jobs/{id}/events: see the module."""
     job = find_job(request)
-    read_numbers(request)  # a wrong one is an error before the stream begins
+    wants_strings(request)  # a wrong one is an error before the stream begins
     last = request.headers.get("Last-Event-ID")
     if job.state.final and last == event_id(job):
         # An EventSource takes this as the end; anything else makes it come back.

@@ -23,7 +23,7 @@ from multidict import istr
 from primesvc.errors import PrimesvcError
 from primesvc.web.access import SAFE_METHODS, SEC_FETCH_SITE, Access, Handler, Headers
 from primesvc.web.access_log import AccessLog
-from primesvc.web.meter import Counts, Meter
+from primesvc.web.counters import Counters, Counts
 from primesvc.web.operations import OPEN_TO_ALL
 from primesvc.web.problems import from_error, from_http
 from primesvc.web.streams import NOSNIFF, Stream, set_more_headers, stream_of
@@ -44,14 +44,14 @@ class Front:
 
     - `access` decides what is let through.
     - Every error becomes a problem document (RFC 9457); a bug becomes a 500 that is mute.
-    - `meter` counts what was answered, `access_log` notes it.
+    - `counters` counts what was answered, `access_log` notes it.
     - A request's id is the `X-Request-ID` it came with. One that came without
       gets one where there is something to find by it: a line in the log, an error.
     """
 
-    def __init__(self, access: Access, meter: Meter, access_log: AccessLog | None) -> None:
+    def __init__(self, access: Access, counters: Counters, access_log: AccessLog | None) -> None:
         self._access = access
-        self._meter = meter
+        self._counters = counters
         self._access_log = access_log
         self._first_part, self._numbers = token_hex(4), count(1)
 
@@ -63,7 +63,7 @@ class Front:
             handler = self._around(route.handler, counts)
             kwargs = route.kwargs | {"expect_handler": _meet_expectation}
             added = app.add_routes([web.RouteDef(route.method, route.path, handler, kwargs)])
-            self._meter.watch(counts, added[-1] if route not in nowhere else None)
+            self._counters.watch(counts, added[-1] if route not in nowhere else None)
 
     def _prepare(self, request: web.Request, given_id: str | None) -> Headers:
         """What every answer to the request has in its head, first of all the request's id."""
@@ -76,7 +76,7 @@ class Front:
         return more
 
     def _around(self, handler: Handler, counts: Counts) -> Handler:
-        access, meter, access_log = self._access, self._meter, self._access_log
+        access, counters, access_log = self._access, self._counters, self._access_log
         checks_host, known_hosts = access.checks_host, access.known_hosts
         checks_origin = access.checks_origin
         checks_token = access.checks_token and handler not in OPEN_TO_ALL
@@ -143,7 +143,7 @@ class Front:
                 body = response.body
                 if type(body) is bytes and method != "HEAD":
                     sent_bytes = len(body)
-                    meter.sent_bytes += sent_bytes
+                    counters.sent_bytes += sent_bytes
             elif type(response) is Stream:
                 sent_bytes = response.sent_bytes
             if access_log is not None and more is not None:

@@ -19,8 +19,8 @@ from primesvc.web.parameters import (
     read_any_number,
     read_choice,
     read_count,
-    read_numbers,
     read_seconds,
+    wants_strings,
 )
 from primesvc.web.streams import send_body
 
@@ -51,7 +51,7 @@ async def submit_job(request: web.Request) -> web.Response:
         return _json(estimate_document(request, range_, kind, expected, seconds))
     wait_s, asynchronous = _read_prefer(request)
     job = await service.submit(range_, kind)
-    await job.finished(wait_s or 0)
+    await job.ends_within(wait_s or 0)
     status = 200 if job.state.final else 202
     headers = CIMultiDict({"Location": _url_of(request, job)})
     applied = ["respond-async"] if asynchronous and status == 202 else []
@@ -82,14 +82,14 @@ async def get_job(request: web.Request) -> web.Response:
         wait_s = min(read_seconds("wait", text), MAX_WAIT_S)
     elif wait_s is not None:
         headers["Preference-Applied"] = f"wait={wait_s:g}"
-    await job.finished(wait_s or 0)
+    await job.ends_within(wait_s or 0)
     return _answer(request, job, headers=headers)
 
 
 async def list_jobs(request: web.Request) -> web.StreamResponse:
     """GET /jobs: the jobs there are, the newest first, by state, a page at a time."""
     service = service_of(request.app)
-    read_numbers(request)  # wrong, it is an error also where there are no jobs
+    wants_strings(request)  # wrong, it is an error also where there are no jobs
     states = set(State)
     if (text := request.query.get("state")) is not None:
         names = [state.value for state in State]
@@ -132,7 +132,7 @@ def _answer(
     document = job_document(request, job)
     if request.method == "POST":
         # Whose document this is, and so where its links lead from (RFC 8288, 3.2).
-        query = "?numbers=string" if read_numbers(request) else ""
+        query = "?numbers=string" if wants_strings(request) else ""
         headers["Content-Location"] = _url_of(request, job) + query
     if not job.state.final:
         headers["Retry-After"] = str(min(max(math.ceil(document["eta_s"] or 1), 1), 60))

@@ -19,17 +19,17 @@ from prometheus_client.registry import Collector
 
 from primesvc.compute.histogram import Histogram
 from primesvc.jobs.job import State
-from primesvc.service import Phase, PrimeService
+from primesvc.service import PrimeService, Readiness
+from primesvc.web.counters import Counters
 from primesvc.web.events import EventStreams
-from primesvc.web.meter import Meter
 
 
 class Metrics:
     """What Prometheus is told of one application."""
 
-    def __init__(self, service: PrimeService, meter: Meter, streams: EventStreams) -> None:
+    def __init__(self, service: PrimeService, counters: Counters, streams: EventStreams) -> None:
         self._registry = CollectorRegistry()
-        self._registry.register(_Collector(service, meter, streams))
+        self._registry.register(_Collector(service, counters, streams))
         ProcessCollector(registry=self._registry)
 
     def exposition(self) -> bytes:
@@ -38,9 +38,9 @@ class Metrics:
 
 
 class _Collector(Collector):
-    def __init__(self, service: PrimeService, meter: Meter, streams: EventStreams) -> None:
+    def __init__(self, service: PrimeService, counters: Counters, streams: EventStreams) -> None:
         self._service = service
-        self._meter = meter
+        self._counters = counters
         self._streams = streams
 
     def describe(self) -> list[Metric]:
@@ -63,20 +63,20 @@ class _Collector(Collector):
             "Requests answered, by route and status; 499 if the client left before.",
             labels=("method", "route", "status"),
         )
-        for method, route, status, count in self._meter.requests():
+        for method, route, status, count in self._counters.requests():
             requests.add_metric((method, route, str(status)), count)
         yield requests
         yield CounterMetricFamily(
-            "primesvc_http_sent_bytes", "Bytes of bodies sent.", self._meter.sent_bytes
+            "primesvc_http_sent_bytes", "Bytes of bodies sent.", self._counters.sent_bytes
         )
-        yield GaugeMetricFamily("primesvc_downloads", "Files being sent.", self._meter.downloads)
+        yield GaugeMetricFamily("primesvc_downloads", "Files being sent.", self._counters.downloads)
         yield GaugeMetricFamily("primesvc_event_streams", "Event streams open.", self._streams.open)
 
     def _operation(self) -> Iterator[Metric]:
         service = self._service
         engine = {"name": service.engine.name, "version": service.engine.version}
         yield InfoMetricFamily("primesvc_engine", "What sieves.", engine)
-        ready = service.phase is Phase.READY
+        ready = service.phase is Readiness.READY
         yield GaugeMetricFamily("primesvc_ready", "1 if it is to be sent work.", int(ready))
         yield GaugeMetricFamily("primesvc_workers", "Processors sieved on.", service.workers)
         if service.pool is not None:

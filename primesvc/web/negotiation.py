@@ -14,7 +14,7 @@ from primesvc.formats.catalog import AS_STRINGS, FORMATS
 from primesvc.formats.coding import CODINGS
 from primesvc.web.forwarded import client_address
 from primesvc.web.keys import service_of
-from primesvc.web.parameters import read_numbers
+from primesvc.web.parameters import wants_strings
 
 _BARE_FRACTION: Final = re.compile(r"(?<=q=)(?=\.)")
 
@@ -29,7 +29,7 @@ def choose_format(request: web.Request) -> Format:
         name = _by_accept(", ".join(request.headers.getall("Accept", [])))
     if name not in FORMATS:
         raise NotAcceptable(f"the format {name[:60]!r} is not known", list(FORMATS))
-    if read_numbers(request):
+    if wants_strings(request):
         # Formats without numbers in JSON lose no digits: for them it changes nothing.
         return AS_STRINGS.get(name, FORMATS[name])
     return FORMATS[name]

@@ -8,10 +8,10 @@ from aiohttp import web
 
 from primesvc.errors import NotReady
 from primesvc.jobs.job import State
-from primesvc.service import Phase, PrimeService
+from primesvc.service import PrimeService, Readiness
+from primesvc.web.counters import counters_of
 from primesvc.web.events import streams_of
 from primesvc.web.keys import service_of
-from primesvc.web.meter import meter_of
 from primesvc.web.problems import from_error
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ async def get_ready(request: web.Request) -> web.Response:
     """GET /health/ready: whether to send it work, and how it does; 503 if not."""
     service = service_of(request.app)
     facts = _facts(service)
-    if service.phase is not Phase.READY:
+    if service.phase is not Readiness.READY:
         return from_error(NotReady(service.phase), facts)
     document = {"status": service.phase.value, **facts}
     return web.json_response(document, headers={"Cache-Control": "no-store"})
@@ -66,7 +66,7 @@ class _Scrapes:
         if self._metrics is None:
             from primesvc.web.metrics import Metrics
 
-            self._metrics = Metrics(service_of(app), meter_of(app), streams_of(app))
+            self._metrics = Metrics(service_of(app), counters_of(app), streams_of(app))
         return self._metrics
 
 

@@ -112,7 +112,7 @@ def read_count(request: web.Request, name: str) -> int | None:
     return int(text)
 
 
-def read_numbers(request: web.Request) -> bool:
+def wants_strings(request: web.Request) -> bool:
     """Whether numbers are to be written as strings: `?numbers=`. Raises `InvalidParameter`."""
     return read_choice("numbers", request.query.get("numbers", "number"), NUMBERS) == "string"
 

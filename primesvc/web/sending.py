@@ -21,7 +21,7 @@ from primesvc.results.buffers import Lease
 from primesvc.results.layout import Layout
 from primesvc.results.reader import Part
 from primesvc.service import PrimeService
-from primesvc.web.meter import meter_of
+from primesvc.web.counters import counters_of
 from primesvc.web.ranges import ByteRange, Multipart
 from primesvc.web.streams import Stream
 
@@ -122,7 +122,7 @@ class Sending:
         try:
             await response.prepare(self._request)
             if self._request.method != "HEAD":
-                with meter_of(self._request.app).download():
+                with counters_of(self._request.app).download():
                     await send()
         except ConnectionError:
             log.debug("a client left %s", self._request.path)

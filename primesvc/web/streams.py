@@ -7,8 +7,8 @@ from typing import Final
 from aiohttp import web
 from multidict import istr
 
+from primesvc.web.counters import counters_of
 from primesvc.web.keys import service_of
-from primesvc.web.meter import meter_of
 
 NOSNIFF: Final = istr("X-Content-Type-Options")
 
@@ -26,7 +26,7 @@ def stream_of(request: web.Request) -> "Stream | None":
     return stream if stream is not None and stream.prepared else None
 
 
-SMALL_BYTES: Final = 2**16
+WRITE_AT_ONCE_BYTES: Final = 2**16
 """Bodies up to here are handed to the transport at once: as much as it takes without a wait."""
 
 
@@ -39,17 +39,17 @@ async def send_body(
     nothing for `stall_timeout_s` is cut. Raises `ServiceFull` if there are too
     many large bodies on their way.
     """
-    if len(body) <= SMALL_BYTES or request.method == "HEAD":
+    if len(body) <= WRITE_AT_ONCE_BYTES or request.method == "HEAD":
         return web.Response(body=body, headers=headers)
     service = service_of(request.app)
-    with service.buffers.lease(2 * SMALL_BYTES + (0 if shared else len(body))):
+    with service.buffers.lease(2 * WRITE_AT_ONCE_BYTES + (0 if shared else len(body))):
         response = Stream(request, headers=headers)
         response.content_length = len(body)
         try:
             await response.prepare(request)
-            for start in range(0, len(body), SMALL_BYTES):
+            for start in range(0, len(body), WRITE_AT_ONCE_BYTES):
                 async with asyncio.timeout(service.settings.stall_timeout_s):
-                    await response.write(body[start : start + SMALL_BYTES])
+                    await response.write(body[start : start + WRITE_AT_ONCE_BYTES])
                     await request.writer.drain()
         except (ConnectionError, TimeoutError):
             if request.transport is not None:
@@ -68,14 +68,14 @@ class Stream(web.StreamResponse):
         self.headers[NOSNIFF] = "nosniff"
         self.headers.extend(request.get(_MORE, ()))
         request[_STREAM] = self
-        self._meter = meter_of(request.app)
+        self._counters = counters_of(request.app)
         self.sent_bytes = 0
         """Bytes of the body that were handed to the transport."""
 
     async def write(self, data: bytes | bytearray | memoryview) -> None:
         """Send a piece of the body; waits while the client takes nothing."""
         self.sent_bytes += len(data)
-        self._meter.sent_bytes += len(data)
+        self._counters.sent_bytes += len(data)
         await super().write(data)
 
 

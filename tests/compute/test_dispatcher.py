@@ -14,7 +14,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from primesvc.compute.arena import Arena
-from primesvc.compute.dispatcher import EXPRESS_S, LEAST_COST_S, Call, Delivery, Dispatcher, Flow
+from primesvc.compute.dispatcher import EXPRESS_S, LEAST_COST_S, Call, CallResult, Dispatcher, Queue
 from primesvc.compute.pool import ForeignExecutor, ProcessPool
 from primesvc.compute.worker import Payload, sieve
 from primesvc.errors import EngineFailed, ServiceClosed
@@ -101,12 +101,12 @@ async def dispatching(
             await dispatcher.close()
 
 
-def queue(flow: Flow, work: Work, count: int, *, cost_s: float) -> list[Call]:
-    """Queue calls that note the flow's name."""
-    return [flow.submit(work.note, flow.name, cost_s=cost_s) for _ in range(count)]
+def add_calls(queue: Queue, work: Work, count: int, *, cost_s: float) -> list[Call]:
+    """Queue calls that note the queue's name."""
+    return [queue.submit(work.note, queue.name, cost_s=cost_s) for _ in range(count)]
 
 
-async def finish(calls: list[Call]) -> list[Delivery]:
+async def finish(calls: list[Call]) -> list[CallResult]:
     """Wait for the calls; give what they brought."""
     async with asyncio.timeout(WAIT_S):
         return [await call.done for call in calls]
@@ -121,12 +121,12 @@ def counts_before(order: list[str], name: str, other: str) -> list[int]:
 
 
 async def test_flows_take_turns(work: Work) -> None:
-    """Ten calls queued behind a hundred of another flow run in turns with them."""
+    """Ten calls queued behind a hundred of another queue run in turns with them."""
     async with dispatching(1) as dispatcher:
         gate = work.gate()
-        calls = [dispatcher.flow("first").submit(work.hold, "first", gate, cost_s=LONG_S)]
-        calls += queue(dispatcher.flow("a"), work, 100, cost_s=LONG_S)
-        calls += queue(dispatcher.flow("b"), work, 10, cost_s=LONG_S)
+        calls = [dispatcher.queue("first").submit(work.hold, "first", gate, cost_s=LONG_S)]
+        calls += add_calls(dispatcher.queue("a"), work, 100, cost_s=LONG_S)
+        calls += add_calls(dispatcher.queue("b"), work, 10, cost_s=LONG_S)
         gate.set()
         await finish(calls)
         for turn, ran in enumerate(counts_before(work.order, "b", "a")):
@@ -134,12 +134,12 @@ async def test_flows_take_turns(work: Work) -> None:
 
 
 async def test_shares_are_of_cost_and_not_of_calls(work: Work) -> None:
-    """A flow whose calls cost a quarter has four of them run for one of the other's."""
+    """A queue whose calls cost a quarter has four of them run for one of the other's."""
     async with dispatching(1) as dispatcher:
         gate = work.gate()
-        calls = [dispatcher.flow("first").submit(work.hold, "first", gate, cost_s=LONG_S)]
-        calls += queue(dispatcher.flow("dear"), work, 10, cost_s=LONG_S)
-        calls += queue(dispatcher.flow("cheap"), work, 40, cost_s=LONG_S / 4)
+        calls = [dispatcher.queue("first").submit(work.hold, "first", gate, cost_s=LONG_S)]
+        calls += add_calls(dispatcher.queue("dear"), work, 10, cost_s=LONG_S)
+        calls += add_calls(dispatcher.queue("cheap"), work, 40, cost_s=LONG_S / 4)
         gate.set()
         await finish(calls)
         for turn, ran in enumerate(counts_before(work.order, "dear", "cheap")):
@@ -150,9 +150,9 @@ async def test_calls_that_cost_next_to_nothing_are_charged(work: Work) -> None:
     """Calls said to cost hardly anything are charged the least cost, so that they starve nobody."""
     async with dispatching(1, threads=1) as dispatcher:
         gate = work.gate()
-        calls = [dispatcher.flow("first").submit(work.hold, "first", gate, cost_s=LONG_S)]
-        calls += queue(dispatcher.flow("free"), work, 100, cost_s=LEAST_COST_S / 1000)
-        calls += queue(dispatcher.flow("b"), work, 10, cost_s=LEAST_COST_S)
+        calls = [dispatcher.queue("first").submit(work.hold, "first", gate, cost_s=LONG_S)]
+        calls += add_calls(dispatcher.queue("free"), work, 100, cost_s=LEAST_COST_S / 1000)
+        calls += add_calls(dispatcher.queue("b"), work, 10, cost_s=LEAST_COST_S)
         gate.set()
         await finish(calls)
         for turn, ran in enumerate(counts_before(work.order, "b", "free")):
@@ -161,19 +161,19 @@ async def test_calls_that_cost_next_to_nothing_are_charged(work: Work) -> None:
 
 @pytest.mark.parametrize("idle_since_the_start", [True, False])
 async def test_nobody_saves_up_turns(work: Work, idle_since_the_start: bool) -> None:
-    """A flow that had nothing to do, or is new, takes turns from now on and catches up nothing."""
+    """A queue that had nothing to do, or is new, takes turns from now on and catches up nothing."""
     async with dispatching(1) as dispatcher:
         gate = work.gate()
-        late = dispatcher.flow("late")
-        busy = dispatcher.flow("busy")
-        calls = queue(busy, work, 50, cost_s=LONG_S)
+        late = dispatcher.queue("late")
+        busy = dispatcher.queue("busy")
+        calls = add_calls(busy, work, 50, cost_s=LONG_S)
         calls.append(busy.submit(work.hold, "busy", gate, cost_s=LONG_S))
         await eventually(lambda: len(work.order) == 51)
         del work.order[:]
-        calls += queue(busy, work, 50, cost_s=LONG_S)
+        calls += add_calls(busy, work, 50, cost_s=LONG_S)
         if not idle_since_the_start:
-            late = dispatcher.flow("late")
-        calls += queue(late, work, 10, cost_s=LONG_S)
+            late = dispatcher.queue("late")
+        calls += add_calls(late, work, 10, cost_s=LONG_S)
         gate.set()
         await finish(calls)
         for turn, ran in enumerate(counts_before(work.order, "late", "busy")):
@@ -181,24 +181,24 @@ async def test_nobody_saves_up_turns(work: Work, idle_since_the_start: bool) -> 
 
 
 async def test_a_newcomer_waits_for_no_more_than_a_turn(work: Work) -> None:
-    """However much is queued, a new flow's first call runs after one call of each other."""
+    """However much is queued, a new queue's first call runs after one call of each other."""
     async with dispatching(1) as dispatcher:
         gate = work.gate()
-        calls = [dispatcher.flow("first").submit(work.hold, "first", gate, cost_s=LONG_S)]
+        calls = [dispatcher.queue("first").submit(work.hold, "first", gate, cost_s=LONG_S)]
         for name in ("a", "b", "c"):
-            calls += queue(dispatcher.flow(name), work, 50, cost_s=LONG_S)
-        new = queue(dispatcher.flow("new"), work, 1, cost_s=LONG_S)
+            calls += add_calls(dispatcher.queue(name), work, 50, cost_s=LONG_S)
+        new = add_calls(dispatcher.queue("new"), work, 1, cost_s=LONG_S)
         gate.set()
         await finish(calls + new)
         assert work.order.index("new") <= 4
 
 
 async def test_the_calls_of_a_flow_keep_their_order(work: Work) -> None:
-    """Within a flow calls run in the order in which they were queued."""
+    """Within a queue calls run in the order in which they were queued."""
     async with dispatching(1) as dispatcher:
-        flow = dispatcher.flow("a")
+        queue = dispatcher.queue("a")
         names = [str(n) for n in range(20)]
-        await finish([flow.submit(work.note, name, cost_s=LONG_S) for name in names])
+        await finish([queue.submit(work.note, name, cost_s=LONG_S) for name in names])
         assert work.order == names
 
 
@@ -206,14 +206,14 @@ async def test_no_more_calls_run_than_there_are_workers(work: Work) -> None:
     """Long calls run on as many workers as there are, and the next when one comes free."""
     async with dispatching(2) as dispatcher:
         gates = [work.gate() for _ in range(3)]
-        flow = dispatcher.flow("a")
+        queue = dispatcher.queue("a")
         calls = [
-            flow.submit(work.hold, str(n), gate, cost_s=LONG_S) for n, gate in enumerate(gates)
+            queue.submit(work.hold, str(n), gate, cost_s=LONG_S) for n, gate in enumerate(gates)
         ]
         await work.began("0", "1")
         assert [call.started for call in calls] == [True, True, False]
-        assert repr(dispatcher) == "<Dispatcher 2 running, 1 flows waiting>"
-        assert repr(flow) == "<Flow a 1 queued>"
+        assert repr(dispatcher) == "<Dispatcher 2 running, 1 queues waiting>"
+        assert repr(queue) == "<Queue a 1 queued>"
         gates[0].set()
         await work.began("2")
         assert not calls[1].done.done()
@@ -230,11 +230,11 @@ async def test_a_short_call_overtakes_long_ones(work: Work) -> None:
     """While all workers are busy with long calls a short one runs, and no further long one."""
     async with dispatching(2) as dispatcher:
         gate = work.gate()
-        big = dispatcher.flow("big")
+        big = dispatcher.queue("big")
         long = [big.submit(work.hold, f"long {n}", gate, cost_s=LONG_S) for n in range(3)]
         await work.began("long 0", "long 1")
         for n in range(5):
-            await finish([dispatcher.flow("small").submit(work.note, f"{n}", cost_s=SHORT_S)])
+            await finish([dispatcher.queue("small").submit(work.note, f"{n}", cost_s=SHORT_S)])
         assert [call.started for call in long] == [True, True, False]
         gate.set()
         await finish(long)
@@ -244,9 +244,9 @@ async def test_a_call_a_little_too_long_waits(work: Work) -> None:
     """What costs more than a short call may does not use the spare worker."""
     async with dispatching(1) as dispatcher:
         gate = work.gate()
-        long = dispatcher.flow("big").submit(work.hold, "long", gate, cost_s=LONG_S)
-        middle = dispatcher.flow("a").submit(work.note, "middle", cost_s=EXPRESS_S * 1.01)
-        await finish([dispatcher.flow("b").submit(work.note, "short", cost_s=SHORT_S)])
+        long = dispatcher.queue("big").submit(work.hold, "long", gate, cost_s=LONG_S)
+        middle = dispatcher.queue("a").submit(work.note, "middle", cost_s=EXPRESS_S * 1.01)
+        await finish([dispatcher.queue("b").submit(work.note, "short", cost_s=SHORT_S)])
         assert not middle.started
         gate.set()
         await finish([long, middle])
@@ -256,9 +256,9 @@ async def test_there_is_one_spare_worker(work: Work) -> None:
     """Of several short calls one at a time uses the spare worker."""
     async with dispatching(1, threads=3) as dispatcher:
         gates = [work.gate() for _ in range(3)]
-        long = dispatcher.flow("big").submit(work.hold, "long", gates[0], cost_s=LONG_S)
-        first = dispatcher.flow("a").submit(work.hold, "first", gates[1], cost_s=SHORT_S)
-        second = dispatcher.flow("b").submit(work.hold, "second", gates[2], cost_s=SHORT_S)
+        long = dispatcher.queue("big").submit(work.hold, "long", gates[0], cost_s=LONG_S)
+        first = dispatcher.queue("a").submit(work.hold, "first", gates[1], cost_s=SHORT_S)
+        second = dispatcher.queue("b").submit(work.hold, "second", gates[2], cost_s=SHORT_S)
         await work.began("long", "first")
         assert not second.started
         gates[1].set()
@@ -269,11 +269,11 @@ async def test_there_is_one_spare_worker(work: Work) -> None:
 
 
 async def test_short_calls_do_not_take_the_place_of_a_long_one(work: Work) -> None:
-    """A worker that comes free goes to the flow whose turn it is, though short calls wait."""
+    """A worker that comes free goes to the queue whose turn it is, though short calls wait."""
     async with dispatching(1) as dispatcher:
         gates = [work.gate() for _ in range(3)]
-        big = dispatcher.flow("big")
-        small = dispatcher.flow("small")
+        big = dispatcher.queue("big")
+        small = dispatcher.queue("small")
         calls = [
             small.submit(work.note, "before", cost_s=2 * LONG_S),
             big.submit(work.hold, "long", gates[0], cost_s=LONG_S),
@@ -298,30 +298,30 @@ async def test_short_calls_do_not_take_the_place_of_a_long_one(work: Work) -> No
 async def test_the_shortest_calls_run_at_once(work: Work) -> None:
     """A call that costs no more than `inline_s` is done when `submit` returns, without a slot."""
     async with dispatching(1, inline_s=0.25) as dispatcher:
-        call = dispatcher.flow("a").submit(work.note, "here", cost_s=0.25)
+        call = dispatcher.queue("a").submit(work.note, "here", cost_s=0.25)
         assert call.started
         assert bytes(call.done.result().view) == b"here"
         assert work.threads == [threading.get_ident()]
-        await finish([dispatcher.flow("a").submit(work.note, "there", cost_s=0.26)])
+        await finish([dispatcher.queue("a").submit(work.note, "there", cost_s=0.26)])
         assert work.threads[1] != work.threads[0]
 
 
 async def test_an_error_on_the_event_loop_is_the_calls_own(work: Work) -> None:
     """A call that fails at once is a call that failed; `submit` raises nothing."""
     async with dispatching(1, inline_s=LONG_S) as dispatcher:
-        call = dispatcher.flow("a").submit(work.fail, "no", cost_s=LONG_S)
+        call = dispatcher.queue("a").submit(work.fail, "no", cost_s=LONG_S)
         with pytest.raises(EngineFailed, match="no"):
             await call.done
 
 
 async def test_no_call_overtakes_its_own_flow(work: Work) -> None:
-    """A call that could run at once waits if others of its flow do."""
+    """A call that could run at once waits if others of its queue do."""
     async with dispatching(1, inline_s=0.25) as dispatcher:
         gate = work.gate()
-        flow = dispatcher.flow("a")
-        calls = [flow.submit(work.hold, "first", gate, cost_s=LONG_S)]
-        calls.append(flow.submit(work.note, "second", cost_s=LONG_S))
-        calls.append(flow.submit(work.note, "third", cost_s=0.25))
+        queue = dispatcher.queue("a")
+        calls = [queue.submit(work.hold, "first", gate, cost_s=LONG_S)]
+        calls.append(queue.submit(work.note, "second", cost_s=LONG_S))
+        calls.append(queue.submit(work.note, "third", cost_s=0.25))
         await work.began("first")
         assert not calls[2].started
         gate.set()
@@ -333,13 +333,13 @@ async def test_no_call_overtakes_its_own_flow(work: Work) -> None:
 
 
 async def test_a_cancelled_call_that_waits_never_runs(work: Work) -> None:
-    """A call cancelled in the queue is dropped, and costs its flow nothing."""
+    """A call cancelled in the queue is dropped, and costs its queue nothing."""
     async with dispatching(1) as dispatcher:
         gate = work.gate()
-        held = dispatcher.flow("first").submit(work.hold, "first", gate, cost_s=LONG_S)
-        a, b = dispatcher.flow("a"), dispatcher.flow("b")
+        held = dispatcher.queue("first").submit(work.hold, "first", gate, cost_s=LONG_S)
+        a, b = dispatcher.queue("a"), dispatcher.queue("b")
         dropped = [a.submit(work.note, "dropped", cost_s=LONG_S) for _ in range(10)]
-        calls = queue(a, work, 5, cost_s=LONG_S) + queue(b, work, 5, cost_s=LONG_S)
+        calls = add_calls(a, work, 5, cost_s=LONG_S) + add_calls(b, work, 5, cost_s=LONG_S)
         for call in dropped:
             call.cancel()
         gate.set()
@@ -351,17 +351,17 @@ async def test_a_cancelled_call_that_waits_never_runs(work: Work) -> None:
 
 
 async def test_a_flow_of_cancelled_calls_is_out_of_the_way(work: Work) -> None:
-    """When all calls of a flow are cancelled the others go on as if it did not exist."""
+    """When all calls of a queue are cancelled the others go on as if it did not exist."""
     async with dispatching(1) as dispatcher:
         gate = work.gate()
-        held = dispatcher.flow("first").submit(work.hold, "first", gate, cost_s=LONG_S)
-        for call in queue(dispatcher.flow("gone"), work, 10, cost_s=LONG_S):
+        held = dispatcher.queue("first").submit(work.hold, "first", gate, cost_s=LONG_S)
+        for call in add_calls(dispatcher.queue("gone"), work, 10, cost_s=LONG_S):
             call.cancel()
-        calls = queue(dispatcher.flow("a"), work, 2, cost_s=LONG_S)
+        calls = add_calls(dispatcher.queue("a"), work, 2, cost_s=LONG_S)
         gate.set()
         await finish([held, *calls])
         assert work.order == ["first", "a", "a"]
-        await eventually(lambda: repr(dispatcher) == "<Dispatcher 0 running, 0 flows waiting>")
+        await eventually(lambda: repr(dispatcher) == "<Dispatcher 0 running, 0 queues waiting>")
 
 
 @linux_only
@@ -372,9 +372,9 @@ async def test_a_cancelled_call_that_runs_keeps_its_worker_and_slot_until_it_end
     arena = Arena(slots=2, slot_bytes=4096)
     async with dispatching(1, arena=arena) as dispatcher:
         gate = work.gate()
-        flow = dispatcher.flow("a")
-        running = flow.submit(work.hold_slot, "running", gate, cost_s=LONG_S)
-        waiting = flow.submit(work.note, "waiting", cost_s=LONG_S)
+        queue = dispatcher.queue("a")
+        running = queue.submit(work.hold_slot, "running", gate, cost_s=LONG_S)
+        waiting = queue.submit(work.note, "waiting", cost_s=LONG_S)
         await work.began("running")
         running.cancel()
         assert running.done.cancelled()
@@ -390,10 +390,10 @@ async def test_a_call_may_be_cancelled_again(work: Work) -> None:
     """Cancelling does nothing to a call that is cancelled already, or failed, or was released."""
     async with dispatching(1) as dispatcher:
         gate = work.gate()
-        flow = dispatcher.flow("a")
-        failed = flow.submit(work.fail, "failed", cost_s=LONG_S)
-        held = flow.submit(work.hold, "held", gate, cost_s=LONG_S)
-        waiting = flow.submit(work.note, "waiting", cost_s=LONG_S)
+        queue = dispatcher.queue("a")
+        failed = queue.submit(work.fail, "failed", cost_s=LONG_S)
+        held = queue.submit(work.hold, "held", gate, cost_s=LONG_S)
+        waiting = queue.submit(work.note, "waiting", cost_s=LONG_S)
         await work.began("held")
         for call in (failed, held, waiting):
             call.cancel()
@@ -409,11 +409,11 @@ async def test_a_call_may_be_cancelled_again(work: Work) -> None:
 async def test_an_error_reaches_its_call_only(work: Work) -> None:
     """A call that fails raises what the worker raised; those around it have their results."""
     async with dispatching(1) as dispatcher:
-        flow = dispatcher.flow("a")
-        before = flow.submit(work.note, "before", cost_s=LONG_S)
-        failing = flow.submit(work.fail, "it said no", cost_s=LONG_S)
-        after = flow.submit(work.note, "after", cost_s=LONG_S)
-        views = [bytes(delivery.view) for delivery in await finish([before, after])]
+        queue = dispatcher.queue("a")
+        before = queue.submit(work.note, "before", cost_s=LONG_S)
+        failing = queue.submit(work.fail, "it said no", cost_s=LONG_S)
+        after = queue.submit(work.note, "after", cost_s=LONG_S)
+        views = [bytes(result.view) for result in await finish([before, after])]
         assert views == [b"before", b"after"]
         with pytest.raises(EngineFailed, match="it said no"):
             await failing.done
@@ -424,7 +424,7 @@ async def test_an_error_nobody_waits_for_is_not_logged(
 ) -> None:
     """A failed call whose client has left leaves no trace."""
     async with dispatching(1) as dispatcher:
-        call = dispatcher.flow("a").submit(work.fail, "no", cost_s=LONG_S)
+        call = dispatcher.queue("a").submit(work.fail, "no", cost_s=LONG_S)
         await asyncio.wait([call.done])
         del call
         gc.collect()  # asyncio tells of an error that nobody saw when its future is collected
@@ -436,9 +436,9 @@ async def test_a_failed_call_gives_its_slot_back(work: Work) -> None:
     """A call that fails holds no slot any more."""
     arena = Arena(slots=1, slot_bytes=4096)
     async with dispatching(1, arena=arena) as dispatcher:
-        flow = dispatcher.flow("a")
+        queue = dispatcher.queue("a")
         for _ in range(3):
-            call = flow.submit(work.fail, "no", cost_s=LONG_S)
+            call = queue.submit(work.fail, "no", cost_s=LONG_S)
             with pytest.raises(EngineFailed):
                 await call.done
         assert arena.free == 1
@@ -454,16 +454,16 @@ async def test_results_are_in_the_slot_or_inline() -> None:
     for slot_bytes, leased in ((2**16, 1), (2**8, 0)):
         arena = Arena(slots=1, slot_bytes=slot_bytes)
         dispatcher = Dispatcher(pool, parallel=1, arena=arena)
-        flow = dispatcher.flow("a")
-        (delivery,) = await finish([flow.submit(sieve, engine, [range_], True, cost_s=LONG_S)])
-        primes = Packed(bytes(delivery.view)).primes().tolist()
+        queue = dispatcher.queue("a")
+        (result,) = await finish([queue.submit(sieve, engine, [range_], True, cost_s=LONG_S)])
+        primes = Packed(bytes(result.view)).primes().tolist()
         assert primes == naive_primes(range_.start, range_.end)
         assert 1 - arena.free == leased
-        assert (delivery.answer.payload.inline is None) == bool(leased)
-        delivery.release()
-        delivery.release()
+        assert (result.answer.payload.inline is None) == bool(leased)
+        result.release()
+        result.release()
         assert arena.free == 1
-        assert len(delivery.view) == 0
+        assert len(result.view) == 0
         await dispatcher.close()
         arena.close()
     await pool.close()
@@ -478,12 +478,12 @@ async def test_without_a_free_slot_results_take_the_pipe() -> None:
     arena = Arena(slots=1, slot_bytes=2**16)
     dispatcher = Dispatcher(pool, parallel=1, arena=arena)
     calls = [
-        dispatcher.flow("a").submit(sieve, engine, [range_], True, cost_s=LONG_S) for _ in range(3)
+        dispatcher.queue("a").submit(sieve, engine, [range_], True, cost_s=LONG_S) for _ in range(3)
     ]
-    deliveries = await finish(calls)
+    results = await finish(calls)
     assert arena.free == 0
-    assert len({bytes(delivery.view) for delivery in deliveries}) == 1
-    assert len(deliveries[0].view) > 0
+    assert len({bytes(result.view) for result in results}) == 1
+    assert len(results[0].view) > 0
     for call in calls:
         call.cancel()
     assert arena.free == 1
@@ -499,9 +499,9 @@ async def test_close_fails_what_waits(work: Work) -> None:
     """Queued calls raise ServiceClosed when the dispatcher closes, and none of them runs."""
     async with dispatching(1) as dispatcher:
         gate = work.gate()
-        flow = dispatcher.flow("a")
-        held = flow.submit(work.hold, "held", gate, cost_s=LONG_S)
-        waiting = queue(flow, work, 5, cost_s=LONG_S)
+        queue = dispatcher.queue("a")
+        held = queue.submit(work.hold, "held", gate, cost_s=LONG_S)
+        waiting = add_calls(queue, work, 5, cost_s=LONG_S)
         waiting[0].cancel()
         await work.began("held")
         closing = asyncio.create_task(dispatcher.close())
@@ -519,10 +519,11 @@ async def test_close_after_the_pool_ends_what_runs() -> None:
     """Calls that run when the pool is closed raise ServiceClosed, as do those behind them."""
     pool = ProcessPool(1)
     dispatcher = Dispatcher(pool, parallel=1, arena=None)
-    flow = dispatcher.flow("a")
+    queue = dispatcher.queue("a")
     pieces = [Range(0, 10**13)]
     calls = [
-        flow.submit(sieve, load_engine("auto").name, pieces, False, cost_s=LONG_S) for _ in range(3)
+        queue.submit(sieve, load_engine("auto").name, pieces, False, cost_s=LONG_S)
+        for _ in range(3)
     ]
     await eventually(lambda: bool(pool.pids))
     async with asyncio.timeout(WAIT_S):
@@ -535,9 +536,9 @@ async def test_close_after_the_pool_ends_what_runs() -> None:
 async def test_no_call_is_queued_after_close(work: Work) -> None:
     """Submitting to a closed dispatcher raises ServiceClosed; closing again does nothing."""
     async with dispatching(1, inline_s=LONG_S) as dispatcher:
-        flow = dispatcher.flow("a")
+        queue = dispatcher.queue("a")
         await dispatcher.close()
         await dispatcher.close()
         with pytest.raises(ServiceClosed):
-            flow.submit(work.note, "a", cost_s=LONG_S)
+            queue.submit(work.note, "a", cost_s=LONG_S)
         assert work.order == []

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 
 from primesvc import PrimeClient
 from primesvc.client.documents import RemoteJob
+from primesvc.client.downloads import read_npy
 from primesvc.client.events import LONGEST_RETRY_S, MAX_EVENT_CHARACTERS, EventParser
-from primesvc.client.files import read_arrays
 from primesvc.client.transport import _retry_after_s
 from primesvc.errors import JobCancelled, JobFailed, JobNotFinished, RemoteError, UnexpectedAnswer
 from primesvc.formats.binary import NPY
@@ -196,7 +196,7 @@ async def test_any_file_is_its_primes_or_an_error(data: bytes, cuts: list[int]) 
 
     found = 0
     try:
-        async for array in read_arrays(chunks(), "url"):
+        async for array in read_npy(chunks(), "url"):
             assert array.dtype == np.uint64
             found += len(array)
     except UnexpectedAnswer:

@@ -128,10 +128,10 @@ async def test_a_damaged_entry_is_sieved_again(
         entry = bytearray(pack(primes_of(grid.piece(index + 1)), grid.piece(index + 1)))
     store = service.store
     await cache.set(store.key(piece), bytes(entry))
-    flow = service.dispatcher.flow("test")
+    queue = service.dispatcher.queue("test")
     async with asyncio.timeout(WAIT_S):
-        found = await store.packed(grid, index, flow=flow)
-        again = await store.packed(grid, index, flow=flow)
+        found = await store.packed(grid, index, queue=queue)
+        again = await store.packed(grid, index, queue=queue)
     for packed in (found, again):
         np.testing.assert_array_equal(packed.primes(), primes_of(piece))
     assert (store.stats.damaged, store.stats.sieved, store.stats.hits) == (1, 1, 1)
@@ -147,7 +147,7 @@ async def test_any_entry_is_right_or_replaced(
     piece = CELLS.piece(5)
     entry = data.draw(damages(pack(primes_of(piece), piece)) | st.text() | st.integers())
     await cache.set(service.store.key(piece), entry)
-    flow = service.dispatcher.flow("test")
+    queue = service.dispatcher.queue("test")
     async with asyncio.timeout(WAIT_S):
-        packed = await service.store.packed(CELLS, 5, flow=flow)
+        packed = await service.store.packed(CELLS, 5, queue=queue)
     np.testing.assert_array_equal(packed.primes(), primes_of(piece))

@@ -249,12 +249,12 @@ async def test_who_waits_is_told_of_a_failure() -> None:
 async def test_waiting_for_the_end_is_bounded() -> None:
     """Who waits with a bound learns whether the job is finished, however it ended."""
     job = new_job()
-    assert not await job.finished(0.0)
-    assert not await job.finished(0.001)
-    waiting = asyncio.create_task(job.finished(WAIT_S))
+    assert not await job.ends_within(0.0)
+    assert not await job.ends_within(0.001)
+    waiting = asyncio.create_task(job.ends_within(WAIT_S))
     job.fail(OSError("gone"))
     assert await waiting
-    assert await job.finished(0.0)
+    assert await job.ends_within(0.0)
 
 
 async def test_who_gives_up_waiting_does_not_disturb_the_job() -> None:

@@ -50,7 +50,7 @@ def end(table: JobTable, job: Job, how: str = "succeed") -> None:
         job.fail(OSError("gone"))
     else:
         getattr(job, how)()
-    table.finished(job)
+    table.note_end(job)
 
 
 def known(table: JobTable) -> list[int]:
@@ -86,7 +86,7 @@ async def test_a_job_without_a_result_is_started_anew(how: str) -> None:
     assert table.find(Range(1, 1)) is table.get(earlier.id) is job
     assert len(table) == 1
     assert table.current_bytes == job.size_bytes
-    table.finished(earlier)  # told late: it is no news of the job in its place
+    table.note_end(earlier)  # told late: it is no news of the job in its place
     with pytest.raises(ServiceFull):
         add(table, 2)
     assert table.find(Range(1, 1)) is job
@@ -105,7 +105,7 @@ async def test_a_job_is_known_from_its_end_on(how: str) -> None:
     assert table.get(job.id) is job
     assert table.find(Range(1, 1)) is (job if how == "succeed" else None)
     assert table.get(job.id) is job
-    table.finished(job)
+    table.note_end(job)
     assert table.get(job.id) is job
 
 
@@ -275,7 +275,7 @@ async def test_the_memory_of_the_work_is_given_back_when_it_is_done() -> None:
     job = add(table, 1)
     assert table.current_bytes == job_bytes(1) + WORKING_BYTES
     end(table, job)
-    table.finished(job)  # as when it was cancelled: once at once, once when its task has ended
+    table.note_end(job)  # as when it was cancelled: once at once, once when its task has ended
     assert table.current_bytes == job.size_bytes == job_bytes(1)
 
 

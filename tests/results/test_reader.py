@@ -315,8 +315,8 @@ async def test_a_reader_that_waits_has_few_calls_under_way(
 
 def queued(service: PrimeService) -> int:
     """How many calls wait for a worker that somebody still wants."""
-    flows = service.dispatcher._waiting
-    return sum(not call.done.done() for flow in flows for call in flow.calls)
+    queues = service.dispatcher._waiting
+    return sum(not call.done.done() for queue in queues for call in queue.calls)
 
 
 @pytest.mark.parametrize("name", ["low", DEAR])

@@ -17,7 +17,7 @@ from primesvc.sieve.grid import CELLS, SEGMENTS, Grid
 from primesvc.sieve.packed import Packed, Summary, pack
 from primesvc.sieve.range import Range
 from primesvc.store.lru import LRUCache
-from primesvc.store.segments import CHUNK_PIECES, Flight, SegmentStore
+from primesvc.store.segments import CHUNK_PIECES, InFlight, SegmentStore
 from tests.helpers import WAIT_S, eventually
 
 HEAVY = SEGMENTS.index(10**15)
@@ -46,29 +46,31 @@ def store(service: PrimeService) -> SegmentStore:
     return service.store
 
 
-def board(
+def join(
     service: PrimeService, grid: Grid, indices: range, *, with_primes: bool = True
-) -> tuple[Flight, range]:
-    """Board a flight for the pieces, as a new client of the workers."""
-    flow = service.dispatcher.flow("test")
-    return service.store.board(grid, indices, with_primes=with_primes, flow=flow)
+) -> tuple[InFlight, range]:
+    """Board a call in flight for the pieces, as a new client of the workers."""
+    queue = service.dispatcher.queue("test")
+    return service.store.join(grid, indices, with_primes=with_primes, queue=queue)
 
 
-def board_one(service: PrimeService, grid: Grid, index: int, *, with_primes: bool = True) -> Flight:
-    """Board a flight for one piece."""
-    return board(service, grid, range(index, index + 1), with_primes=with_primes)[0]
+def board_one(
+    service: PrimeService, grid: Grid, index: int, *, with_primes: bool = True
+) -> InFlight:
+    """Board a call in flight for one piece."""
+    return join(service, grid, range(index, index + 1), with_primes=with_primes)[0]
 
 
-async def landing(flight: Flight) -> Flight:
-    """Wait for a flight, however it ends."""
-    await asyncio.wait([flight.landed], timeout=WAIT_S)
-    assert flight.landed.done(), f"{flight} did not land"
-    return flight
+async def finishing(in_flight: InFlight) -> InFlight:
+    """Wait for a call in flight, however it ends."""
+    await asyncio.wait([in_flight.done], timeout=WAIT_S)
+    assert in_flight.done.done(), f"{in_flight} did not land"
+    return in_flight
 
 
 def under_way(store: SegmentStore) -> int:
     """How many pieces are under way: what must be nothing once nobody wants anything."""
-    return len(store._flights)
+    return len(store._in_flight)
 
 
 def primes_of(piece: Range) -> NDArray[np.uint64]:
@@ -80,17 +82,17 @@ def primes_of(piece: Range) -> NDArray[np.uint64]:
 async def test_two_who_want_a_piece_share_one_flight(
     service: PrimeService, store: SegmentStore, grid: Grid
 ) -> None:
-    """The second to want a piece boards the flight of the first, and it is sieved once."""
+    """The second to want a piece boards the call in flight of the first, and it is sieved once."""
     first = board_one(service, grid, 5)
     second = board_one(service, grid, 5)
     assert second is first
     assert store.stats.joined == 1
-    await landing(first)
+    await finishing(first)
     np.testing.assert_array_equal(first.packed[5].primes(), primes_of(grid.piece(5)))
     assert first.summaries[5] == first.packed[5].summary(grid.piece(5))
     assert store.stats.sieved == 1
-    store.leave(first)
-    store.leave(second)
+    store.release(first)
+    store.release(second)
     assert under_way(store) == 0
 
 
@@ -99,10 +101,10 @@ async def test_many_readers_of_a_piece_sieve_it_once(
     service: PrimeService, store: SegmentStore, grid: Grid
 ) -> None:
     """Fifty readers at once get the same primes from one call, and later ones from the cache."""
-    flow = service.dispatcher.flow("test")
+    queue = service.dispatcher.queue("test")
     async with asyncio.timeout(WAIT_S):
-        found = await asyncio.gather(*(store.packed(grid, 9, flow=flow) for _ in range(50)))
-        later = await store.packed(grid, 9, flow=flow)
+        found = await asyncio.gather(*(store.packed(grid, 9, queue=queue) for _ in range(50)))
+        later = await store.packed(grid, 9, queue=queue)
     expected = primes_of(grid.piece(9))
     for packed in (*found, later):
         np.testing.assert_array_equal(packed.primes(), expected)
@@ -111,55 +113,55 @@ async def test_many_readers_of_a_piece_sieve_it_once(
 
 async def test_a_flight_takes_neighbours_along(service: PrimeService, store: SegmentStore) -> None:
     """Cheap pieces travel in one call, up to a bound; those that are wanted next come with it."""
-    flight, served = board(service, CELLS, range(10, 10 + 10 * CHUNK_PIECES))
-    assert served == flight.indices
+    in_flight, served = join(service, CELLS, range(10, 10 + 10 * CHUNK_PIECES))
+    assert served == in_flight.indices
     assert served.start == 10
     assert 1 < len(served) <= CHUNK_PIECES
-    await landing(flight)
-    assert list(flight.packed) == list(flight.summaries) == list(served)
+    await finishing(in_flight)
+    assert list(in_flight.packed) == list(in_flight.summaries) == list(served)
     assert store.stats.sieved == len(served)
     for index in (served[0], served[-1]):
         assert await store.holds(CELLS.piece(index))
-        assert store.summary(CELLS, index) == flight.summaries[index]
-    store.leave(flight)
+        assert store.summary(CELLS, index) == in_flight.summaries[index]
+    store.release(in_flight)
 
 
 async def test_a_chunk_of_costly_pieces_is_one_piece(service: PrimeService) -> None:
     """A piece that is a chunk's work by itself travels alone."""
-    flight, served = board(service, SEGMENTS, range(HEAVY, HEAVY + 100))
+    in_flight, served = join(service, SEGMENTS, range(HEAVY, HEAVY + 100))
     assert served == range(HEAVY, HEAVY + 1)
-    service.store.leave(await landing(flight))
+    service.store.release(await finishing(in_flight))
 
 
 async def test_a_chunk_ends_before_what_is_known_or_under_way(
     service: PrimeService, store: SegmentStore
 ) -> None:
     """Pieces that somebody else has or gets are not sieved again within a run of neighbours."""
-    known = await landing(board_one(service, CELLS, 13))
+    known = await finishing(board_one(service, CELLS, 13))
     flying = board_one(service, CELLS, 17)
-    first, served = board(service, CELLS, range(10, 30))
+    first, served = join(service, CELLS, range(10, 30))
     assert served == range(10, 13)
-    second, served = board(service, CELLS, range(14, 30))
+    second, served = join(service, CELLS, range(14, 30))
     assert served == range(14, 17)
-    third, served = board(service, CELLS, range(17, 30))
+    third, served = join(service, CELLS, range(17, 30))
     assert (third, served) == (flying, range(17, 18))
-    for flight in (known, flying, first, second, third):
-        store.leave(await landing(flight))
+    for in_flight in (known, flying, first, second, third):
+        store.release(await finishing(in_flight))
     assert store.stats.sieved == 8
 
 
 async def test_boarding_a_flight_midway_serves_its_rest(
     service: PrimeService, store: SegmentStore
 ) -> None:
-    """Who wants pieces from the middle of a flight on gets those that are wanted and on it."""
-    flight, _ = board(service, CELLS, range(10, 20))
+    """Who wants pieces from the middle of a call in flight on gets those it has."""
+    in_flight, _ = join(service, CELLS, range(10, 20))
     for wanted, expected in ((range(12, 15), range(12, 15)), (range(18, 25), range(18, 20))):
-        joined, served = board(service, CELLS, wanted)
-        assert joined is flight
+        joined, served = join(service, CELLS, wanted)
+        assert joined is in_flight
         assert served == expected
-        store.leave(joined)
+        store.release(joined)
     assert store.stats.joined == 5
-    store.leave(await landing(flight))
+    store.release(await finishing(in_flight))
 
 
 async def test_the_last_to_leave_drops_a_flight_that_has_not_begun(
@@ -173,14 +175,14 @@ async def test_the_last_to_leave_drops_a_flight_that_has_not_begun(
     assert busy.call.started
     unwanted = board_one(service, SEGMENTS, HEAVY + 1)
     assert not unwanted.call.started
-    store.leave(unwanted)
+    store.release(unwanted)
     assert under_way(store) == 1
     again = board_one(service, SEGMENTS, HEAVY + 1)
     assert again is not unwanted
-    store.leave(again)
-    await landing(unwanted)
-    assert unwanted.landed.cancelled()
-    store.leave(await landing(busy))
+    store.release(again)
+    await finishing(unwanted)
+    assert unwanted.done.cancelled()
+    store.release(await finishing(busy))
     async with asyncio.timeout(WAIT_S):
         await service.count(Range(0, 10))  # the worker has come past the place of the dropped call
     assert store.stats.sieved == 2
@@ -191,17 +193,17 @@ async def test_the_last_to_leave_drops_a_flight_that_has_not_begun(
 async def test_one_of_two_who_leaves_drops_nothing(
     service: PrimeService, store: SegmentStore
 ) -> None:
-    """A flight goes on for the one who still waits, whoever of the two began it."""
+    """A call in flight goes on for the one who still waits, whoever of the two began it."""
     busy = board_one(service, SEGMENTS, HEAVY)
     wanted = board_one(service, SEGMENTS, HEAVY + 1)
     assert board_one(service, SEGMENTS, HEAVY + 1) is wanted
     assert not wanted.call.started
-    store.leave(wanted)
-    await landing(wanted)
-    assert wanted.landed.result() is None
+    store.release(wanted)
+    await finishing(wanted)
+    assert wanted.done.result() is None
     assert wanted.summaries[HEAVY + 1].count == wanted.packed[HEAVY + 1].count > 0
-    for flight in (busy, wanted):
-        store.leave(flight)
+    for in_flight in (busy, wanted):
+        store.release(in_flight)
 
 
 @grids
@@ -209,25 +211,25 @@ async def test_a_flight_that_has_begun_ends_and_is_kept(
     service: PrimeService, store: SegmentStore, grid: Grid
 ) -> None:
     """What a worker has begun is not thrown away when the last one leaves."""
-    flight = board_one(service, grid, 5)
-    assert flight.call.started
-    store.leave(flight)
-    await landing(flight)
+    in_flight = board_one(service, grid, 5)
+    assert in_flight.call.started
+    store.release(in_flight)
+    await finishing(in_flight)
     assert store.summary(grid, 5) is not None
     assert await store.holds(grid.piece(5))
 
 
 async def test_a_reader_who_gives_up_leaves_nothing_behind() -> None:
-    """A cancelled reader drops its flight, but not the flight that another waits for."""
+    """A cancelled reader drops its call, but not the one that another waits for."""
     gate = threading.Event()
     with ThreadPoolExecutor(1) as executor:
         executor.submit(gate.wait, WAIT_S)
         async with PrimeService(Settings(workers=1), executor=executor) as service:
-            store, flow = service.store, service.dispatcher.flow("test")
+            store, queue = service.store, service.dispatcher.queue("test")
             busy = board_one(service, SEGMENTS, HEAVY)
-            alone = asyncio.create_task(store.packed(SEGMENTS, HEAVY + 1, flow=flow))
-            one = asyncio.create_task(store.packed(SEGMENTS, HEAVY + 2, flow=flow))
-            other = asyncio.create_task(store.packed(SEGMENTS, HEAVY + 2, flow=flow))
+            alone = asyncio.create_task(store.packed(SEGMENTS, HEAVY + 1, queue=queue))
+            one = asyncio.create_task(store.packed(SEGMENTS, HEAVY + 2, queue=queue))
+            other = asyncio.create_task(store.packed(SEGMENTS, HEAVY + 2, queue=queue))
             await eventually(lambda: under_way(store) == 3 and store.stats.joined == 1)
             for task in (alone, one):
                 task.cancel()
@@ -238,7 +240,7 @@ async def test_a_reader_who_gives_up_leaves_nothing_behind() -> None:
             gate.set()
             async with asyncio.timeout(WAIT_S):
                 assert (await other).count > 0
-            store.leave(await landing(busy))
+            store.release(await finishing(busy))
             assert store.stats.sieved == 2
 
 
@@ -261,14 +263,14 @@ async def test_a_failed_flight_fails_those_who_wait_and_nobody_later() -> None:
     """All who wait for a call get its error; who wants the piece next begins a new one."""
     with FlakyExecutor(1) as executor:
         async with PrimeService(Settings(workers=1), executor=executor) as service:
-            store, flow = service.store, service.dispatcher.flow("test")
-            readers = (store.packed(CELLS, 5, flow=flow) for _ in range(3))
+            store, queue = service.store, service.dispatcher.queue("test")
+            readers = (store.packed(CELLS, 5, queue=queue) for _ in range(3))
             async with asyncio.timeout(WAIT_S):
                 errors = await asyncio.gather(*readers, return_exceptions=True)
             assert {str(error) for error in errors} == {"the machine is gone"}
             assert under_way(store) == 0
             async with asyncio.timeout(WAIT_S):
-                packed = await store.packed(CELLS, 5, flow=flow)
+                packed = await store.packed(CELLS, 5, queue=queue)
             np.testing.assert_array_equal(packed.primes(), primes_of(CELLS.piece(5)))
             assert store.stats.sieved == 1
 
@@ -282,13 +284,13 @@ async def test_who_needs_primes_does_not_wait_for_a_count(
     listing = board_one(service, grid, 5, with_primes=True)
     assert listing is not counting
     assert store.stats.joined == 0
-    await landing(counting)
-    await landing(listing)
+    await finishing(counting)
+    await finishing(listing)
     assert not counting.packed
     assert listing.packed[5].count == counting.summaries[5].count
     assert listing.summaries == counting.summaries
-    for flight in (counting, listing):
-        store.leave(flight)
+    for in_flight in (counting, listing):
+        store.release(in_flight)
 
 
 @grids
@@ -299,18 +301,18 @@ async def test_who_needs_a_count_boards_a_flight_with_primes(
     listing = board_one(service, grid, 5, with_primes=True)
     counting = board_one(service, grid, 5, with_primes=False)
     assert counting is listing
-    for flight in (await landing(listing), counting):
-        store.leave(flight)
+    for in_flight in (await finishing(listing), counting):
+        store.release(in_flight)
     assert (store.stats.sieved, store.stats.joined) == (1, 1)
 
 
 async def test_a_count_stores_no_primes(service: PrimeService, store: SegmentStore) -> None:
     """A flight that only counts fills the table of summaries and leaves the cache alone."""
-    flight = await landing(board_one(service, CELLS, 0, with_primes=False))
+    in_flight = await finishing(board_one(service, CELLS, 0, with_primes=False))
     assert store.summary(CELLS, 0) == Summary(6542, 4 + 21 * 2 + 143 * 3 + 1061 * 4 + 5313 * 5)
     assert not await store.holds(CELLS.piece(0))
     assert await store.cached(CELLS.piece(0)) is None
-    store.leave(flight)
+    store.release(in_flight)
 
 
 @pytest.mark.parametrize(
@@ -331,9 +333,9 @@ async def test_what_cannot_be_read_is_sieved_again(
     """An entry that is no packed primes is counted, sieved again and replaced."""
     piece = CELLS.piece(5)
     await cache.set(store.key(piece), damaged)
-    flow = service.dispatcher.flow("test")
+    queue = service.dispatcher.queue("test")
     async with asyncio.timeout(WAIT_S):
-        packed = await store.packed(CELLS, 5, flow=flow)
+        packed = await store.packed(CELLS, 5, queue=queue)
     np.testing.assert_array_equal(packed.primes(), primes_of(piece))
     assert (store.stats.damaged, store.stats.sieved, store.stats.hits) == (1, 1, 0)
     repaired = await store.cached(piece)
@@ -345,7 +347,7 @@ async def test_a_piece_is_cached_as_packed_bytes_under_its_ends(
     service: PrimeService, store: SegmentStore, cache: LRUCache
 ) -> None:
     """What another replica would find in a shared cache is named and made as documented."""
-    store.leave(await landing(board_one(service, CELLS, 0)))
+    store.release(await finishing(board_one(service, CELLS, 0)))
     data = await cache.get("primes:0:65535")
     assert isinstance(data, bytes)
     np.testing.assert_array_equal(Packed(data).primes(), primes_of(Range(0, 65535)))
@@ -356,7 +358,7 @@ async def test_looking_whether_a_piece_is_held_is_no_use_of_it(
 ) -> None:
     """To ask is neither a hit nor a miss, and brings nothing."""
     assert not await store.holds(CELLS.piece(5))
-    store.leave(await landing(board_one(service, CELLS, 5)))
+    store.release(await finishing(board_one(service, CELLS, 5)))
     assert await store.holds(CELLS.piece(5))
     assert store.stats.hits == 0
 

@@ -5,14 +5,14 @@ from hypothesis import strategies as st
 
 from primesvc.sieve.grid import CELLS, SEGMENTS, Grid
 from primesvc.sieve.packed import Summary
-from primesvc.store.summaries import PAGE, SummaryTable
+from primesvc.store.summaries import PAGE_PIECES, SummaryTable
 
-PAGE_BYTES = PAGE * 8
+PAGE_BYTES = PAGE_PIECES * 8
 ONE = Summary(1, 7)
 
 grids = st.sampled_from([SEGMENTS, CELLS])
 # Neighbours on a page, on the next, and far away.
-indices = st.integers(0, 2 * PAGE) | st.integers(0, 2**50)
+indices = st.integers(0, 2 * PAGE_PIECES) | st.integers(0, 2**50)
 summaries = st.builds(Summary, st.integers(0, 2**28), st.integers(0, 2**32 - 1))
 
 
@@ -23,7 +23,7 @@ def test_what_was_put_is_got() -> None:
     assert table.get(SEGMENTS, 7) == Summary(12, 34)
     assert table.get(SEGMENTS, 6) is None
     assert table.get(SEGMENTS, 8) is None
-    assert table.get(SEGMENTS, 7 + PAGE) is None
+    assert table.get(SEGMENTS, 7 + PAGE_PIECES) is None
 
 
 def test_no_primes_are_knowledge_too() -> None:
@@ -56,11 +56,11 @@ def test_the_page_used_least_recently_is_forgotten() -> None:
     """When a page more is needed the one goes that was neither read nor written for longest."""
     table = SummaryTable(max_bytes=3 * PAGE_BYTES)
     for page in range(3):
-        table.put(SEGMENTS, page * PAGE, ONE)
+        table.put(SEGMENTS, page * PAGE_PIECES, ONE)
     assert table.get(SEGMENTS, 0) == ONE  # a use of the first page
-    table.put(SEGMENTS, PAGE + 1, ONE)  # and one of the second
-    table.put(SEGMENTS, 3 * PAGE, ONE)
-    known = [page for page in range(4) if table.get(SEGMENTS, page * PAGE)]
+    table.put(SEGMENTS, PAGE_PIECES + 1, ONE)  # and one of the second
+    table.put(SEGMENTS, 3 * PAGE_PIECES, ONE)
+    known = [page for page in range(4) if table.get(SEGMENTS, page * PAGE_PIECES)]
     assert known == [0, 1, 3]
 
 

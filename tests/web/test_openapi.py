@@ -16,7 +16,7 @@ from primesvc import PrimesvcError, Settings, create_app
 from primesvc.errors import RemoteError
 from primesvc.formats.catalog import FORMATS
 from primesvc.jobs.job import Kind, State
-from primesvc.service import Phase
+from primesvc.service import Readiness
 from primesvc.web import bodies, problems
 from primesvc.web.parameters import NUMBERS
 from primesvc.web.routes import ROUTES
@@ -116,7 +116,9 @@ def test_it_has_the_choices_that_the_code_has() -> None:
     """States, kinds, formats, phases and limits are those of the code."""
     assert SCHEMAS["State"]["enum"] == [state.value for state in State]
     assert SCHEMAS["Kind"]["enum"] == [kind.value for kind in Kind]
-    assert set(SCHEMAS["Facts"]["properties"]["phase"]["enum"]) == {phase.value for phase in Phase}
+    assert set(SCHEMAS["Facts"]["properties"]["phase"]["enum"]) == {
+        phase.value for phase in Readiness
+    }
     parameters = operations()["/jobs/{id}/primes", "GET"]["parameters"]
     by_name = {parameter["name"]: parameter for parameter in map(resolved, parameters)}
     assert by_name["format"]["schema"]["enum"] == list(FORMATS)

@@ -12,11 +12,11 @@ from pytest_aiohttp.plugin import AiohttpClient
 
 from primesvc import PrimeService, Settings, create_app, service_of
 from primesvc.jobs.job import State
-from primesvc.service import Phase
+from primesvc.service import Readiness
 from tests.helpers import fetch, finished, submit
 from tests.web.api import LONG, NO_JOB, Api
 
-NOT_READY = [Phase.STARTING, Phase.DRAINING]
+NOT_READY = [Readiness.STARTING, Readiness.DRAINING]
 
 
 @pytest.fixture
@@ -28,8 +28,8 @@ async def api(settings: Settings, aiohttp_client: AiohttpClient) -> Api:
 # --- live ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("phase", Phase)
-async def test_it_lives_in_every_phase(api: Api, phase: Phase) -> None:
+@pytest.mark.parametrize("phase", Readiness)
+async def test_it_lives_in_every_phase(api: Api, phase: Readiness) -> None:
     """A process that starts or stops is not to be killed for it."""
     api.service.phase = phase
     answer = await api.get("/health/live")
@@ -74,7 +74,7 @@ async def test_ready_counts_jobs_and_the_cache(api: Api) -> None:
 
 
 @pytest.mark.parametrize("phase", NOT_READY)
-async def test_not_ready_is_a_problem_that_says_why(api: Api, phase: Phase) -> None:
+async def test_not_ready_is_a_problem_that_says_why(api: Api, phase: Readiness) -> None:
     """503 while it starts or drains, as a problem document that also says how it does."""
     api.service.phase = phase
     answer = await api.get("/health/ready")
@@ -118,9 +118,9 @@ async def test_a_stop_while_the_workers_start_is_not_forgotten() -> None:
         await asyncio.sleep(0)
         service.drain()
         await warming
-        assert service.phase is Phase.DRAINING
+        assert service.phase is Readiness.DRAINING
         await service.warm_up()
-        assert service.phase is Phase.DRAINING
+        assert service.phase is Readiness.DRAINING
 
 
 # --- what draining means -------------------------------------------------------------------------

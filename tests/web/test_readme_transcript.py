@@ -38,7 +38,7 @@ def pattern(printed: str) -> re.Pattern[str]:
 
 async def run(command: str, address: str) -> str:
     """What a command prints, when the service is at an address."""
-    # Without the meter, and without rest of the environment's wishes.
+    # Without the counters, and without rest of the environment's wishes.
     command = command.replace("curl ", "curl --disable --silent ", 1).replace(ADDRESS, address)
     process = await asyncio.create_subprocess_shell(command, stdout=asyncio.subprocess.PIPE)
     async with asyncio.timeout(WAIT_S):

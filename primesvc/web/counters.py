@@ -18,7 +18,7 @@ Counts = defaultdict[int, int]
 """How many requests were answered, by status."""
 
 
-class Meter:
+class Counters:
     """The counts of one application."""
 
     __slots__ = ("_none_open", "_routes", "downloads", "sent_bytes")
@@ -74,14 +74,14 @@ class Meter:
         await self._none_open.wait()
 
 
-_METER: Final = web.AppKey("primesvc.meter", Meter)
+_COUNTERS: Final = web.AppKey("primesvc.counters", Counters)
 
 
-def set_meter(app: web.Application, meter: Meter) -> None:
-    """Make `meter` the one that counts for the application."""
-    app[_METER] = meter
+def set_counters(app: web.Application, counters: Counters) -> None:
+    """Make `counters` the one that counts for the application."""
+    app[_COUNTERS] = counters
 
 
-def meter_of(app: web.Application) -> Meter:
+def counters_of(app: web.Application) -> Counters:
     """The counts of an application that `create_app` made."""
-    return app[_METER]
+    return app[_COUNTERS]

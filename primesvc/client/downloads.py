@@ -116,7 +116,7 @@ class _Place:
         return 0
 
 
-async def read_arrays(
+async def read_npy(
     chunks: AsyncGenerator[bytes, None], url: str
 ) -> AsyncGenerator[NDArray[np.uint64], None]:
     """The uint64 arrays in the bytes of a `.npy` file, as they come; closes `chunks`.

@@ -15,18 +15,29 @@ ROOT = Path(primesvc.__file__).parent
 
 LAYERS = (
     "errors", "numbers", "logs", "client", "sieve", "settings", "formats", "compute", "budget",
-    "store", "jobs", "results", "service", "web", "app", "connections", "server", "cli", "__main__",
+    "store", "jobs", "results", "runtime", "service", "web", "app", "connections", "server", "cli",
+    "__main__",
 )  # fmt: skip
 """The parts of the package from the bottom up: each may import those before it."""
 
 ALLOWED = {
-    "aiocache": {"store", "service", "app"},
+    "aiocache": {"store", "runtime", "service", "app"},
     "aiohttp": {"client", "web", "app", "connections", "server"},
     "backports": {"formats"},
     "compression": {"formats"},
     "gmpy2": {"sieve"},
     "multidict": {"web"},
-    "numpy": {"client", "sieve", "formats", "compute", "store", "jobs", "results", "service"},
+    "numpy": {
+        "client",
+        "sieve",
+        "formats",
+        "compute",
+        "store",
+        "jobs",
+        "results",
+        "runtime",
+        "service",
+    },
     "prometheus_client": {"web"},
     "tqdm": {"cli"},
     "uvloop": {"server"},

@@ -11,7 +11,8 @@ from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
 from typing import Final, NamedTuple
 
-from primesvc.compute.dispatcher import Call, CallResult, Queue
+from primesvc.compute.backend import CallResult
+from primesvc.compute.dispatcher import Call, Queue
 from primesvc.compute.worker import Rendering, render
 from primesvc.errors import PrimesvcError
 from primesvc.formats.coding import encode_part
@@ -99,7 +100,7 @@ class ByteReader:
         if left:
             async with aclosing(self._results()) as results:
                 async for result in results:
-                    raw_bytes, crc = result.answer.raw_bytes, result.answer.crc
+                    raw_bytes, crc = result.value.raw_bytes, result.value.crc
                     if raw_bytes <= left:
                         yield Part(result.view, raw_bytes, crc)
                     elif self._coding is None:

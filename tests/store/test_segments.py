@@ -43,15 +43,15 @@ async def service(cache: LRUCache) -> AsyncIterator[PrimeService]:
 @pytest.fixture
 def store(service: PrimeService) -> SegmentStore:
     """The store of the service."""
-    return service.store
+    return service.runtime.store
 
 
 def join(
     service: PrimeService, grid: Grid, indices: range, *, with_primes: bool = True
 ) -> tuple[InFlight, range]:
     """Board a call in flight for the pieces, as a new client of the workers."""
-    queue = service.dispatcher.queue("test")
-    return service.store.join(grid, indices, with_primes=with_primes, queue=queue)
+    queue = service.runtime.dispatcher.queue("test")
+    return service.runtime.store.join(grid, indices, with_primes=with_primes, queue=queue)
 
 
 def board_one(
@@ -101,7 +101,7 @@ async def test_many_readers_of_a_piece_sieve_it_once(
     service: PrimeService, store: SegmentStore, grid: Grid
 ) -> None:
     """Fifty readers at once get the same primes from one call, and later ones from the cache."""
-    queue = service.dispatcher.queue("test")
+    queue = service.runtime.dispatcher.queue("test")
     async with asyncio.timeout(WAIT_S):
         found = await asyncio.gather(*(store.packed(grid, 9, queue=queue) for _ in range(50)))
         later = await store.packed(grid, 9, queue=queue)
@@ -130,7 +130,7 @@ async def test_a_chunk_of_costly_pieces_is_one_piece(service: PrimeService) -> N
     """A piece that is a chunk's work by itself travels alone."""
     in_flight, served = join(service, SEGMENTS, range(HEAVY, HEAVY + 100))
     assert served == range(HEAVY, HEAVY + 1)
-    service.store.release(await finishing(in_flight))
+    service.runtime.store.release(await finishing(in_flight))
 
 
 async def test_a_chunk_ends_before_what_is_known_or_under_way(
@@ -225,7 +225,7 @@ async def test_a_reader_who_gives_up_leaves_nothing_behind() -> None:
     with ThreadPoolExecutor(1) as executor:
         executor.submit(gate.wait, WAIT_S)
         async with PrimeService(Settings(workers=1), executor=executor) as service:
-            store, queue = service.store, service.dispatcher.queue("test")
+            store, queue = service.runtime.store, service.runtime.dispatcher.queue("test")
             busy = board_one(service, SEGMENTS, HEAVY)
             alone = asyncio.create_task(store.packed(SEGMENTS, HEAVY + 1, queue=queue))
             one = asyncio.create_task(store.packed(SEGMENTS, HEAVY + 2, queue=queue))
@@ -263,7 +263,7 @@ async def test_a_failed_flight_fails_those_who_wait_and_nobody_later() -> None:
     """All who wait for a call get its error; who wants the piece next begins a new one."""
     with FlakyExecutor(1) as executor:
         async with PrimeService(Settings(workers=1), executor=executor) as service:
-            store, queue = service.store, service.dispatcher.queue("test")
+            store, queue = service.runtime.store, service.runtime.dispatcher.queue("test")
             readers = (store.packed(CELLS, 5, queue=queue) for _ in range(3))
             async with asyncio.timeout(WAIT_S):
                 errors = await asyncio.gather(*readers, return_exceptions=True)
@@ -333,7 +333,7 @@ async def test_what_cannot_be_read_is_sieved_again(
     """An entry that is no packed primes is counted, sieved again and replaced."""
     piece = CELLS.piece(5)
     await cache.set(store.key(piece), damaged)
-    queue = service.dispatcher.queue("test")
+    queue = service.runtime.dispatcher.queue("test")
     async with asyncio.timeout(WAIT_S):
         packed = await store.packed(CELLS, 5, queue=queue)
     np.testing.assert_array_equal(packed.primes(), primes_of(piece))
@@ -399,7 +399,7 @@ async def test_a_cache_that_fails_costs_only_time(
             job = await (await service.submit(range_)).wait()
             arrays = [array async for array in service.primes(job)]
         np.testing.assert_array_equal(np.concatenate(arrays), primes_of(range_))
-        assert service.store.stats.cache_errors > 0
-        assert service.store.stats.hits == 0
+        assert service.runtime.store.stats.cache_errors > 0
+        assert service.runtime.store.stats.hits == 0
     assert "the cache failed, going on without it" in caplog.text
     await cache.close()

@@ -37,7 +37,7 @@ def test_the_length_follows_from_the_summaries(
     segments = [values[a:b] for a, b in pairwise(cuts)]
     counts = np.array([len(segment) for segment in segments], np.int64)
     digits = np.array([summary_of(segment).digits for segment in segments], np.int64)
-    pieces = format_.piece_bytes(counts, digits)
+    pieces = format_.values_bytes(counts, digits)
     assert pieces.dtype == np.int64
     assert pieces.tolist() == [len(encoded(format_, segment)) for segment in segments]
     heads = sum(len(format_.piece_head(len(segment))) for segment in segments if segment)
@@ -62,14 +62,14 @@ def test_the_lengths_of_the_largest_files_do_not_overflow(format_: Format) -> No
     digits = 19 * count
     length = total_bytes(format_, Summary(count, digits))
     assert length >= 8 * count
-    pieces = format_.piece_bytes(np.array([count]), np.array([digits]))
+    pieces = format_.values_bytes(np.array([count]), np.array([digits]))
     assert int(pieces[0]) == format_.values_bytes(count, digits) >= 8 * count
 
 
 @every_format
 def test_spare_bytes_belong_to_a_value(format_: Format) -> None:
     """A file never has fewer bytes behind its last value than are left out there."""
-    assert 0 <= format_.spare < format_.value_bytes(1)
+    assert 0 <= format_.spare < format_.values_bytes(1, 1)
 
 
 @every_format

@@ -57,10 +57,11 @@ def test_what_is_written_is_read(name: str, values: list[int]) -> None:
 @every_text
 @given(values=ascending.filter(bool))
 def test_a_value_has_the_length_that_its_digits_say(name: str, values: list[int]) -> None:
-    """`value_bytes` and `values_bytes` are exact for one value and for many."""
+    """`values_bytes` is exact for one value and for many."""
     format_ = EVERY_FORMAT[name]
     assert all(
-        len(encoded(format_, [value])) == format_.value_bytes(len(str(value))) for value in values
+        len(encoded(format_, [value])) == format_.values_bytes(1, len(str(value)))
+        for value in values
     )
     total = summary_of(values)
     assert len(encoded(format_, values)) == format_.values_bytes(total.count, total.digits)
@@ -112,7 +113,7 @@ def test_a_separator_stands_between_values_only(name: str) -> None:
     """The bytes behind the last value are `spare` fewer than behind every other."""
     format_ = EVERY_FORMAT[name]
     one, two = (assembled(format_, [[11] * count]) for count in (1, 2))
-    assert len(two) - len(one) == format_.value_bytes(2)
+    assert len(two) - len(one) == format_.values_bytes(1, 2)
     assert total_bytes(format_, summary_of([11])) == len(one)
 
 

@@ -21,7 +21,7 @@ Primes above 2 are odd and their gaps even: halved, a gap fits one byte up to
 510 instead of 255, which holds below 3 * 10^11 throughout (the first larger
 gap follows 304599508537). The marks give any position without decoding what
 stands before it. The check sum tells what a cache elsewhere has damaged, also if it
-is whole but of another range; it costs 0.25 ns a prime (zlib 1.2.13, AMD EPYC).
+is whole but of another range; it costs 0.25 ns a prime.
 """
 
 import struct

@@ -7,12 +7,13 @@ from itertools import pairwise
 import numpy as np
 import pytest
 from hypothesis import given
-from hypothesis import strategies as st
 
 from primesvc.formats.base import Format, total_bytes
 from primesvc.formats.catalog import AS_STRINGS, FORMATS
 from primesvc.sieve.packed import Summary
 from tests.formats.files import (
+    ASCENDING,
+    CUTS,
     EVERY_FORMAT,
     assembled,
     encoded,
@@ -23,13 +24,11 @@ from tests.formats.files import (
 CALL_BYTES = 500
 """What a format may add to every call to a worker."""
 
-ascending = st.lists(st.integers(0, 2**64 - 1), unique=True, max_size=60).map(sorted)
-cuts = st.lists(st.integers(0, 60), max_size=5).map(lambda at: [0, *sorted(at), 60])
 every_format = pytest.mark.parametrize("format_", EVERY_FORMAT.values(), ids=EVERY_FORMAT)
 
 
 @every_format
-@given(values=ascending, cuts=cuts)
+@given(values=ASCENDING, cuts=CUTS)
 def test_the_length_follows_from_the_summaries(
     format_: Format, values: list[int], cuts: list[int]
 ) -> None:
@@ -47,7 +46,7 @@ def test_the_length_follows_from_the_summaries(
 
 
 @every_format
-@given(values=ascending)
+@given(values=ASCENDING)
 def test_the_length_of_one_segment_follows_from_its_summary(
     format_: Format, values: list[int]
 ) -> None:

@@ -24,7 +24,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 from pytest_aiohttp.plugin import AiohttpServer
 
-from primesvc import PrimeService, Range, Settings, create_app, service_of
+from primesvc import PrimeService, Range, Settings, create_app
 from primesvc.cli import main
 from primesvc.cli.exits import Exit
 from primesvc.cli.progress import DELAY_S
@@ -487,18 +487,6 @@ def test_variables_of_the_server_do_not_disturb(here: Here) -> None:
 
 
 # With a running service
-
-
-@pytest.fixture
-async def server(settings: Settings, aiohttp_server: AiohttpServer) -> TestServer:
-    """A running service."""
-    return await aiohttp_server(create_app(settings))
-
-
-@pytest.fixture
-def there(server: Any) -> PrimeService:
-    """The service behind it."""
-    return service_of(server.app)
 
 
 @asynccontextmanager

@@ -24,8 +24,10 @@ ALLOWED = {
     "aiocache": {"store", "runtime", "service", "app"},
     "aiohttp": {"client", "web", "app", "connections", "server"},
     "backports": {"formats"},
+    "cachetools": {"store"},
     "compression": {"formats"},
     "gmpy2": {"sieve"},
+    "isal": {"formats"},
     "multidict": {"web"},
     "numpy": {
         "client",

@@ -215,7 +215,7 @@ class ByteReader:
         """Calls that render some of the packed primes each; their lengths are exact."""
         piece = self._plan.piece(window.index)
         limit = GENTLE_BYTES if self._gentle else self._source.call_bytes
-        width = self._format.value_bytes(len(str(piece.end)))
+        width = self._format.values_bytes(1, len(str(piece.end)))
         step = max((limit - 256) // (width * MARK_EVERY), 1) * MARK_EVERY
         runs = packed.positions(piece)
         head = self._head(window)

@@ -25,6 +25,7 @@ ALLOWED = {
     "backports": {"formats"},
     "compression": {"formats"},
     "gmpy2": {"sieve"},
+    "markdown_it": {"web"},
     "multidict": {"web"},
     "numpy": {"client", "sieve", "formats", "compute", "store", "jobs", "results", "service"},
     "prometheus_client": {"web"},

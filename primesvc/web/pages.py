@@ -79,7 +79,9 @@ def _page(name: str) -> File:
 
 @cache
 def _static() -> dict[str, File]:
-    return {name.rpartition("/")[2]: _file(read_static(name), type_) for name, type_ in _STATIC.items()}
+    return {
+        name.rpartition("/")[2]: _file(read_static(name), type_) for name, type_ in _STATIC.items()
+    }
 
 
 @lru_cache(maxsize=16)

@@ -124,8 +124,14 @@ def test_the_page_knows_its_own_elements() -> None:
 def test_nothing_is_loaded_from_elsewhere() -> None:
     """No file of ours names another server."""
     for name in (
-        "index.html", "page.js", "page.css", "reference.html", "reference.js", "reference.css",
-        "handbook.html", "handbook.css",
+        "index.html",
+        "page.js",
+        "page.css",
+        "reference.html",
+        "reference.js",
+        "reference.css",
+        "handbook.html",
+        "handbook.css",
     ):
         text = STATIC.joinpath(name).read_text("utf-8")
         assert not re.search(r"(https?:)?//[a-z]", re.sub(r"(?m)^\s*//.*| // .*", "", text)), name

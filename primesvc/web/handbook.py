@@ -110,7 +110,7 @@ def render(text: str) -> Chapter:
             heading = tokens[at + 1]
             id_ = heading_id(heading.content)
             token.attrSet("id", id_)
-            said = markdown.renderer.renderInline(heading.children or [], markdown.options, {})
+            said = markdown.renderer.render([heading], markdown.options, {})
             if token.tag == "h1":
                 title = said
             elif token.tag == "h2":
@@ -128,6 +128,11 @@ def heading_id(heading: str) -> str:
 
 def _nothing(*_: Any) -> str:
     return ""
+
+
+def _text(_: Any, tokens: "Sequence[Token]", at: int, *__: Any) -> str:
+    # Powers as they are set in print; in code they stay as they are typed.
+    return re.sub(r"\b(\d+)\^(\d+)", r"\1<sup>\2</sup>", escape(tokens[at].content, quote=False))
 
 
 def _heading_close(_: Any, tokens: "Sequence[Token]", at: int, *__: Any) -> str:
@@ -152,6 +157,7 @@ def _table_close(*_: Any) -> str:
 
 
 _RULES: Final = {
+    "text": _text,
     "html_block": _nothing,
     "html_inline": _nothing,
     "heading_close": _heading_close,

@@ -66,10 +66,23 @@ def settings() -> str:
 def _setting(item: "object") -> Iterator[str]:
     name, default, metadata = (getattr(item, part) for part in ("name", "default", "metadata"))
     yield f"`--{name.replace('_', '-')}`"
-    yield ("on" if default else "off") if isinstance(default, bool) else str(default)
+    yield _default(default)
     yield metadata["unit"]
-    choices = ", ".join(f"`{choice}`" for choice in metadata["choices"] or ())
-    yield metadata["help"] + (f" ({choices})" if choices else "")
+    yield metadata["help"] + _choices(metadata["choices"])
+
+
+def _choices(choices: Iterable[str] | None) -> str:
+    return f": {', '.join(f'`{choice}`' for choice in choices)}" if choices else ""
+
+
+def _default(value: object) -> str:
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    if isinstance(value, float):
+        return f"{value:g}"
+    text = str(value)
+    # Long rows of zeros are hard to count.
+    return re.sub(r"^1(0{7,})$", lambda match: f"10^{len(match[1])}", text)
 
 
 def _parsers() -> dict[str, argparse.ArgumentParser]:
@@ -97,16 +110,16 @@ def options() -> str:
     for name, parser in _parsers().items():
         for action in parser._actions:
             if name != "serve" and action.dest not in ours | {"help"}:
-                said = f"`{_shown(action)}`", str(action.help)
+                said = f"`{_shown(action)}`", str(action.help) + _choices(action.choices)
                 users.setdefault(said, []).append(f"`{name}`")
-    rows = ((shown, ", ".join(names), says) for (shown, says), names in users.items())
-    return table(("argument", "of", "what it is"), rows)
+    rows = ((shown, says, ", ".join(names)) for (shown, says), names in users.items())
+    return table(("argument", "what it is", "of"), rows)
 
 
 def _shown(action: argparse.Action) -> str:
     if not action.option_strings:
         return str(action.metavar)
-    value = "" if action.nargs == 0 else f" {action.metavar or '|'.join(action.choices or ())}"
+    value = "" if action.nargs == 0 else f" {action.metavar or action.dest.upper()}"
     return ", ".join(action.option_strings) + value
 
 

@@ -141,6 +141,12 @@ def test_ids_are_those_of_github(heading: str, id_: str) -> None:
     assert f'<h2 id="{id_}">' in render(f"## {heading}").body
 
 
+def test_powers_are_set_as_powers() -> None:
+    """In text, but not in code, where they are typed."""
+    assert "below 2<sup>64</sup> - 1, &lt;" in render("below 2^64 - 1, <").body
+    assert "<code>2^64</code>" in render("`2^64`").body
+
+
 def test_a_table_and_code_keep_what_they_say() -> None:
     """Characters that mean something in HTML are shown as they are, prompts stand apart."""
     body = render("| a |\n|---|\n| `x \\| <y>` |\n\n```console\n$ echo '<&>'\n<&>\n```\n").body

@@ -194,7 +194,7 @@ async def test_two_in_one_process_are_ready_for_themselves(
 # --- every answer --------------------------------------------------------------------------------
 
 PATHS = [
-    "/", "/docs", "/openapi.json", "/static/page.js", "/health/live", "/health/ready", "/metrics",
+    "/", "/docs/", "/openapi.json", "/static/page.js", "/health/live", "/health/ready", "/metrics",
     "/jobs", "/jobs/{id}", "/jobs/{id}/primes", "/jobs/{id}/primes?format=npy&offset=0&limit=1",
     "/jobs/{id}/primes?offset=99", "/jobs/{id}/events", "/result/{id}", f"/result/{NO_JOB}",
     "/nothing", "/primes",

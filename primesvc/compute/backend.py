@@ -59,7 +59,7 @@ class Backend(Protocol):
 
     @property
     def spare_slots(self) -> int:
-        """How many short calls it takes besides, while all slots are busy."""
+        """How many calls of little work it takes besides, while all slots are busy."""
 
     async def start(self) -> None:
         """Get ready for calls now, instead of with the first one. Raises `WorkersUnavailable`."""

@@ -11,6 +11,7 @@ once; one that runs is ended with its worker, if it does not end soon by itself.
 """
 
 import asyncio
+import math
 import time
 from collections import deque
 from collections.abc import Callable
@@ -22,9 +23,13 @@ from primesvc.compute.histogram import Histogram
 from primesvc.errors import ServiceClosed
 
 EXPRESS_S: Final = 0.01
-"""Estimated seconds up to which a call may use the spare worker while the
-others are busy with longer ones: a small request then never waits for a
-chunk of a large one, and the scheduler of the system shares the cores."""
+"""Estimated seconds up to which a call of any queue may use a spare worker while the
+others are busy: a small request then never waits for a chunk of a large one, and the
+scheduler of the system shares the cores."""
+
+LIGHT_S: Final = 1.0
+"""Estimated seconds of work up to which all calls of a client may use a spare worker: just
+below 2^64 one call of another takes seconds, and there may be any number of them."""
 
 INLINE_S: Final = 0.3e-3
 """Estimated seconds up to which a call runs on the event loop itself: the way to a
@@ -96,11 +101,14 @@ class Call:
 class Queue:
     """One client's share of the workers. Close it when the client is gone."""
 
-    __slots__ = ("_dispatcher", "calls", "name", "virtual_s")
+    __slots__ = ("_dispatcher", "calls", "light", "name", "virtual_s")
 
-    def __init__(self, dispatcher: "Dispatcher", name: str, virtual_s: float) -> None:
+    def __init__(
+        self, dispatcher: "Dispatcher", name: str, virtual_s: float, *, light: bool
+    ) -> None:
         self._dispatcher = dispatcher
         self.name = name
+        self.light = light
         self.calls: deque[Call] = deque()
         self.virtual_s = virtual_s
 
@@ -119,7 +127,7 @@ class Queue:
 
 
 class Dispatcher:
-    """Runs the calls of all queues on a backend: one a slot, and short ones on the spare slots.
+    """Runs the calls of all queues on a backend: one a slot, light work on the spare slots.
 
     Calls of up to `inline_s` estimated seconds run at once on the event loop.
     Those that run at a time need `memory_bytes` together at the most (None: no
@@ -154,9 +162,9 @@ class Dispatcher:
         self.durations = Histogram()
         """How long calls took: those of workers with the way there and back, and those run here."""
 
-    def queue(self, name: str) -> Queue:
-        """A share of the workers for a new client."""
-        return Queue(self, name, self._virtual_s)
+    def queue(self, name: str, *, work_s: float = math.inf) -> Queue:
+        """A share of the workers for a new client, who has about `work_s` seconds of work."""
+        return Queue(self, name, self._virtual_s, light=work_s <= LIGHT_S)
 
     def submit(self, queue: Queue, call: Call) -> Call:
         """Add a call to a queue. Raises `ServiceClosed`."""
@@ -214,7 +222,7 @@ class Dispatcher:
                 self._waiting.discard(queue)
             elif (
                 (best is None or queue.virtual_s < best.virtual_s)
-                and (not express or queue.calls[0].cost_s <= EXPRESS_S)
+                and (not express or queue.light or queue.calls[0].cost_s <= EXPRESS_S)
                 and self._has_memory(queue.calls[0])
             ):
                 best = queue

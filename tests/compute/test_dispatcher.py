@@ -15,7 +15,7 @@ import pytest
 
 from primesvc.compute.arena import Arena
 from primesvc.compute.backend import CallResult
-from primesvc.compute.dispatcher import EXPRESS_S, LEAST_COST_S, Call, Dispatcher, Queue
+from primesvc.compute.dispatcher import EXPRESS_S, LEAST_COST_S, LIGHT_S, Call, Dispatcher, Queue
 from primesvc.compute.executor import ExecutorBackend
 from primesvc.compute.local import LocalBackend
 from primesvc.compute.worker import Payload, sieve
@@ -290,6 +290,20 @@ async def test_short_calls_do_not_take_the_place_of_a_long_one(work: Work) -> No
         gates[1].set()
         await work.began("next short")
         gates[2].set()
+        await finish(calls)
+
+
+async def test_however_many_heavy_clients_hold_up_no_light_one(work: Work) -> None:
+    """While all workers are busy, and fifty clients wait with long calls, light work goes on."""
+    async with dispatching(2) as dispatcher:
+        gate = work.gate()
+        heavy = [dispatcher.queue(f"heavy {number}") for number in range(50)]
+        calls = [queue.submit(work.hold, queue.name, gate, cost_s=LONG_S) for queue in heavy]
+        light = dispatcher.queue("light", work_s=LIGHT_S)
+        await finish([light.submit(work.note, "light", cost_s=LIGHT_S / 2) for _ in range(2)])
+        assert work.order.count("light") == 2
+        assert len(work.order) == 4
+        gate.set()
         await finish(calls)
 
 

@@ -61,7 +61,7 @@ async def rounds(count: int, one: Callable[[], Awaitable[object]]) -> None:
     before = held()
     for _ in range(count):
         await one()
-    # Wait for what ends by itself: the pool's threads close their pipes.
+    # Wait for what ends by itself: the workers' threads close their pipes.
     await eventually(lambda: held() == before)
 
 

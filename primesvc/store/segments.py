@@ -180,7 +180,7 @@ class SegmentStore:
         return in_flight, served
 
     def count_part(self, grid: Grid, index: int, part: Range, *, queue: Queue) -> InFlight:
-        """A flight that counts the primes of a part of one piece, and shares and keeps nothing.
+        """A call that counts the primes of a part of one piece, and shares and keeps nothing.
 
         For the ends of a range whose primes are not kept: counting a part
         costs less than listing the piece. Its summary is of the part; `release`

@@ -121,7 +121,7 @@ def counts_before(order: list[str], name: str, other: str) -> list[int]:
 # Shares
 
 
-async def test_flows_take_turns(work: Work) -> None:
+async def test_queues_take_turns(work: Work) -> None:
     """Ten calls queued behind a hundred of another queue run in turns with them."""
     async with dispatching(1) as dispatcher:
         gate = work.gate()
@@ -194,7 +194,7 @@ async def test_a_newcomer_waits_for_no_more_than_a_turn(work: Work) -> None:
         assert work.order.index("new") <= 4
 
 
-async def test_the_calls_of_a_flow_keep_their_order(work: Work) -> None:
+async def test_the_calls_of_a_queue_keep_their_order(work: Work) -> None:
     """Within a queue calls run in the order in which they were queued."""
     async with dispatching(1) as dispatcher:
         queue = dispatcher.queue("a")
@@ -329,7 +329,7 @@ async def test_an_error_on_the_event_loop_is_the_calls_own(work: Work) -> None:
             await call.done
 
 
-async def test_no_call_overtakes_its_own_flow(work: Work) -> None:
+async def test_no_call_overtakes_its_own_queue(work: Work) -> None:
     """A call that could run at once waits if others of its queue do."""
     async with dispatching(1, inline_s=0.25) as dispatcher:
         gate = work.gate()
@@ -365,7 +365,7 @@ async def test_a_cancelled_call_that_waits_never_runs(work: Work) -> None:
             assert turn - 1 <= ran <= turn + 1
 
 
-async def test_a_flow_of_cancelled_calls_is_out_of_the_way(work: Work) -> None:
+async def test_a_queue_of_cancelled_calls_is_out_of_the_way(work: Work) -> None:
     """When all calls of a queue are cancelled the others go on as if it did not exist."""
     async with dispatching(1) as dispatcher:
         gate = work.gate()
@@ -529,8 +529,8 @@ async def test_close_fails_what_waits(work: Work) -> None:
         assert work.order == ["held"]
 
 
-async def test_close_after_the_pool_ends_what_runs() -> None:
-    """Calls that run when the pool is closed raise ServiceClosed, as do those behind them."""
+async def test_close_after_the_backend_ends_what_runs() -> None:
+    """Calls that run when the backend is closed raise ServiceClosed, as do those behind them."""
     backend = LocalBackend(1)
     dispatcher = Dispatcher(backend)
     queue = dispatcher.queue("a")

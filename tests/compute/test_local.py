@@ -115,7 +115,7 @@ async def test_workers_import_no_http(backend: LocalBackend) -> None:
 
 
 async def test_a_call_that_kills_workers_fails_alone(backend: LocalBackend) -> None:
-    """Of 51 calls in flight the one that kills its worker fails, 50 succeed, others too."""
+    """Of 51 calls in flight the one that kills its worker fails, 50 succeed, and later ones."""
     numbers = [*range(25), None, *range(25, 50)]
     results = await asyncio.gather(
         *(run(backend, calls.die) if n is None else run(backend, str, n) for n in numbers),

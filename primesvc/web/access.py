@@ -23,8 +23,8 @@ from urllib.parse import urlsplit
 from aiohttp import hdrs, web
 from multidict import CIMultiDictProxy, istr
 
-from primesvc.errors import HostNotAllowed, OriginNotAllowed, Unauthorized
 from primesvc.settings import Settings
+from primesvc.web.errors import HostNotAllowed, OriginNotAllowed, Unauthorized
 from primesvc.web.forwarded import forwarded_host
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]

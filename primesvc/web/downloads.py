@@ -7,12 +7,12 @@ from multidict import CIMultiDict
 from werkzeug.datastructures import ETags
 from werkzeug.http import parse_etags
 
-from primesvc.errors import PreconditionFailed, RangeNotSatisfiable
 from primesvc.formats.base import Format
 from primesvc.jobs.job import Job
 from primesvc.results.layout import Layout
 from primesvc.results.result import Result
 from primesvc.sieve.packed import Summary
+from primesvc.web.errors import PreconditionFailed, RangeNotSatisfiable
 from primesvc.web.keys import find_job, service_of
 from primesvc.web.links import add_page_links
 from primesvc.web.negotiation import choose_coding, choose_format

@@ -8,10 +8,10 @@ from aiohttp import web
 from werkzeug.datastructures import Accept, MIMEAccept
 from werkzeug.http import parse_accept_header
 
-from primesvc.errors import NotAcceptable
 from primesvc.formats.base import Format
 from primesvc.formats.catalog import AS_STRINGS, FORMATS
 from primesvc.formats.coding import CODINGS
+from primesvc.web.errors import NotAcceptable
 from primesvc.web.forwarded import client_address
 from primesvc.web.keys import service_of
 from primesvc.web.parameters import wants_strings

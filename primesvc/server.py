@@ -19,8 +19,7 @@ from aiohttp import web
 from primesvc.app import create_app
 from primesvc.connections import Guard, protocol_factory, room_for
 from primesvc.settings import Settings
-from primesvc.web.counters import counters_of
-from primesvc.web.keys import service_of
+from primesvc.web.context import context_in, service_of
 
 KEEPALIVE_S: Final = 75.0
 """Seconds an idle connection is kept."""
@@ -254,4 +253,4 @@ async def _settle(app: web.Application, within_s: float) -> None:
     """Until no file is being sent and no job is about to end."""
     if not service_of(app).closed and await service_of(app).settle(within_s):
         await asyncio.sleep(FETCH_S)
-    await counters_of(app).downloads_ended()
+    await context_in(app).counters.downloads_ended()

@@ -72,16 +72,3 @@ class Counters:
     async def downloads_ended(self) -> None:
         """Wait until no file is being sent."""
         await self._none_open.wait()
-
-
-_COUNTERS: Final = web.AppKey("primesvc.counters", Counters)
-
-
-def set_counters(app: web.Application, counters: Counters) -> None:
-    """Make `counters` the one that counts for the application."""
-    app[_COUNTERS] = counters
-
-
-def counters_of(app: web.Application) -> Counters:
-    """The counts of an application that `create_app` made."""
-    return app[_COUNTERS]

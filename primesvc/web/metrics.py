@@ -21,7 +21,7 @@ from primesvc.compute.histogram import Histogram
 from primesvc.jobs.job import State
 from primesvc.service import PrimeService, Readiness
 from primesvc.web.counters import Counters
-from primesvc.web.events import EventStreams
+from primesvc.web.event_streams import EventStreams
 
 
 class Metrics:

@@ -11,9 +11,9 @@ from werkzeug.http import parse_accept_header
 from primesvc.formats.base import Format
 from primesvc.formats.catalog import AS_STRINGS, FORMATS
 from primesvc.formats.coding import CODINGS
+from primesvc.web.context import context_of
 from primesvc.web.errors import NotAcceptable
 from primesvc.web.forwarded import client_address
-from primesvc.web.keys import service_of
 from primesvc.web.parameters import wants_strings
 
 _BARE_FRACTION: Final = re.compile(r"(?<=q=)(?=\.)")
@@ -67,7 +67,7 @@ def choose_coding(request: web.Request) -> str | None:
 
 
 def _is_local(request: web.Request) -> bool:
-    trust_forwarded = service_of(request.app).settings.trust_forwarded
+    trust_forwarded = context_of(request).service.settings.trust_forwarded
     try:
         client = client_address(request, trust_forwarded=trust_forwarded)
         return ipaddress.ip_address(client).is_loopback

@@ -1,4 +1,8 @@
-"""A connection that knows what it waits for on the side of its client."""
+"""A connection that knows what it waits for on the side of its client.
+
+It adds to aiohttp's the callbacks of its protocol and what a handler around all
+handlers tells it, and reads nothing behind aiohttp's public face.
+"""
 
 import asyncio
 import logging
@@ -45,7 +49,7 @@ class Wait(Enum):
 
 
 class Gate(Protocol):
-    """Who is told of connections."""
+    """Lets connections in, and learns when they close."""
 
     def opened(self, connection: "Connection") -> bool:
         """Whether a new connection is let in."""
@@ -58,7 +62,7 @@ class Gate(Protocol):
 
 
 class Connection(web.RequestHandler):
-    """One connection: aiohttp's, which `handling` tells of its requests as well."""
+    """One connection: aiohttp's, which also learns when a request begins and ends."""
 
     __slots__ = (
         "body",

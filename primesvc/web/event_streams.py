@@ -1,4 +1,4 @@
-"""The event streams of one application: how many there are, and what they are told.
+"""The event streams of one application: counts them, and makes the events that they send.
 
 However many streams watch a job, an update is serialised once. The id of an
 event counts the pieces done, so a client that reconnects with `Last-Event-ID`
@@ -24,7 +24,7 @@ _RETRY_S: Final = 5.0
 
 
 class EventStreams:
-    """The event streams of one application: how many there are, and what they are told.
+    """The open event streams of one application, and the events that they send.
 
     At most `limit` are open at a time.
     """
@@ -56,7 +56,7 @@ class EventStreams:
                 self._events.pop(job, None)
 
     def event(self, job: Job, form: Hashable, document: Callable[[], object]) -> "Event":
-        """What the streams of a job are told now: not older than `INTERVAL_S`, or the end.
+        """The event that the streams of a job send now: not older than `INTERVAL_S`, or the end.
 
         `document` makes the document of the job as it is now, in one of its forms.
         """

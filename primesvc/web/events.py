@@ -14,7 +14,7 @@ from primesvc.web.context import context_of, find_job
 from primesvc.web.documents import job_document
 from primesvc.web.event_streams import event_id
 from primesvc.web.forwarded import path_prefix
-from primesvc.web.parameters import wants_strings
+from primesvc.web.negotiation import wants_strings
 from primesvc.web.streams import Stream
 
 HEARTBEAT_S: Final = 15.0

@@ -15,12 +15,12 @@ from primesvc.web.bodies import read_json_object
 from primesvc.web.context import context_of, find_job
 from primesvc.web.documents import estimate_document, job_document, list_document
 from primesvc.web.links import add_page_links, path_of
+from primesvc.web.negotiation import wants_strings
 from primesvc.web.parameters import (
     read_any_number,
     read_choice,
     read_count,
     read_seconds,
-    wants_strings,
 )
 from primesvc.web.streams import send_body
 

@@ -25,7 +25,7 @@ from primesvc.web.event_streams import EventStreams
 
 
 class Metrics:
-    """What Prometheus is told of one application."""
+    """The metrics of one application, for Prometheus to read."""
 
     def __init__(self, service: PrimeService, counters: Counters, streams: EventStreams) -> None:
         self._registry = CollectorRegistry()

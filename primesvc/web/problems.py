@@ -49,7 +49,7 @@ STATUSES: Final[Mapping[type[PrimesvcError], int]] = {
 """The status that an error of each class is answered with.
 
 A class here has a problem type and a title of its own, which follow from its
-name; an error of another class is told of as one of the nearest class above.
+name. An error of another class gets those of the nearest class above it.
 """
 
 MEMBERS: Final = ("limit", "estimate_s", "formats", "length")

@@ -18,7 +18,7 @@ from primesvc.formats.catalog import FORMATS
 from primesvc.jobs.job import Kind, State
 from primesvc.service import Readiness
 from primesvc.web import bodies
-from primesvc.web.parameters import NUMBERS
+from primesvc.web.negotiation import NUMBERS
 from primesvc.web.problems import MEMBERS, STATUSES, problem_of
 from primesvc.web.routes import ROUTES
 from tests.web.api import LONG, NO_JOB, Api

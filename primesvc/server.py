@@ -94,7 +94,7 @@ async def _serve(settings: Settings) -> None:
             await stop.wait()
             warming.cancel()
             service_of(app).drain()
-            _say_if_heard("stopping: answers under way are finished first; again to stop at once")
+            _say("stopping: answers under way are finished first; again to stop at once")
         finally:
             await _stop(runner, listener, app, settings.drain_s, hurry)
 
@@ -207,13 +207,11 @@ def _url(address: tuple[str, int] | tuple[str, int, int, int]) -> str:
 
 
 def _say(what: str) -> None:
-    print(what, flush=True)  # noqa: T201 - the command line's own voice
-
-
-def _say_if_heard(what: str) -> None:
     try:
-        _say(what)
-    except OSError:  # the terminal is gone; and what Python holds of the line must not raise again
+        print(what, flush=True)  # noqa: T201 - the command line's own voice
+    except OSError:
+        # Nobody reads it, which is no reason to stop serving; but Python holds what it could
+        # not write, and would try again in the end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 

@@ -64,28 +64,8 @@ class Gate(Protocol):
 class Connection(web.RequestHandler):
     """One connection: aiohttp's, which also learns when a request begins and ends."""
 
-    __slots__ = (
-        "body",
-        "clock",
-        "gate",
-        "half_closed",
-        "head_s",
-        "leaving",
-        "request",
-        "seen",
-        "seen_s",
-        "surplus_bytes",
-        "used_s",
-        "wire",
-    )
-
     def __init__(
-        self,
-        server: web.Server,
-        gate: Gate,
-        *,
-        loop: asyncio.AbstractEventLoop,
-        **options: Any,
+        self, server: web.Server, gate: Gate, *, loop: asyncio.AbstractEventLoop, **options: Any
     ) -> None:
         super().__init__(server, loop=loop, **options)
         self.gate = gate

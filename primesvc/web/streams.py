@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from aiohttp import web
@@ -55,14 +56,12 @@ class Stream(web.StreamResponse):
             self._to.transport.abort()
 
 
+@dataclass(slots=True)
 class _Answer:
     """What is known of the answer to a request before its handler has ended."""
 
-    __slots__ = ("headers", "stream")
-
-    def __init__(self) -> None:
-        self.headers: Sequence[tuple[str, str]] = ()
-        self.stream: Stream | None = None
+    headers: Sequence[tuple[str, str]] = ()
+    stream: Stream | None = None
 
 
 _ANSWER: Final = web.RequestKey("primesvc.answer", _Answer)

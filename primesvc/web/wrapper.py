@@ -69,7 +69,7 @@ class HandlerWrapper:
         preflights = access.shares and handler is _refuse
         logs = self._access_log is not None
         always_prepares = logs or access.shares
-        prepare, finish = self._prepare, self._finish
+        prepare, note = self._prepare, self._note
 
         @wraps(handler)
         async def answer(request: web.Request) -> web.StreamResponse:
@@ -90,14 +90,19 @@ class HandlerWrapper:
             except asyncio.CancelledError:
                 stream = stream_of(request)
                 status = CLIENT_LEFT if stream is None else stream.status
-                self._note(request, status, stream, more, counts, began_s)
+                note(request, stream, status, more, counts, began_s)
                 raise
             except Exception as error:
                 if isinstance(error, web.HTTPException) and error.status < 400:
                     raise
                 more = more or prepare(request)
                 response = _answer_to(error, request, more[0][1])
-            return finish(request, response, more, counts, began_s)
+            # Of a stream the head is sent already, and then this changes nothing.
+            response.headers[NOSNIFF] = "nosniff"
+            if more is not None:
+                response.headers.extend(more)
+            note(request, response, response.status, more, counts, began_s)
+            return response
 
         return answer
 
@@ -112,29 +117,11 @@ class HandlerWrapper:
         set_more_headers(request, more)
         return more
 
-    def _finish(
-        self,
-        request: web.Request,
-        response: web.StreamResponse,
-        more: Headers | None,
-        counts: Counts,
-        began_s: float,
-    ) -> web.StreamResponse:
-        """Complete the head of an answer, count and note it."""
-        # Of a stream the head is sent already, and then this changes nothing.
-        headers = response.headers
-        headers[NOSNIFF] = "nosniff"
-        if more is not None:
-            for name, value in more:
-                headers.add(name, value)
-        self._note(request, response.status, response, more, counts, began_s)
-        return response
-
     def _note(
         self,
         request: web.Request,
-        status: int,
         response: web.StreamResponse | None,
+        status: int,
         more: Headers | None,
         counts: Counts,
         began_s: float,

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from primesvc.service import PrimeService
     from primesvc.settings import Settings
     from primesvc.sieve.range import Range
-    from primesvc.web.keys import service_of
+    from primesvc.web.context import service_of
 
 _HOMES = {
     "Job": "primesvc.jobs.job",
@@ -24,7 +24,7 @@ _HOMES = {
     "Settings": "primesvc.settings",
     "State": "primesvc.jobs.job",
     "create_app": "primesvc.app",
-    "service_of": "primesvc.web.keys",
+    "service_of": "primesvc.web.context",
 }
 
 __all__ = [

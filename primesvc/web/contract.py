@@ -10,8 +10,8 @@ from primesvc.errors import JobGone, UnknownJob
 from primesvc.formats.text import CONTRACT
 from primesvc.results.layout import Layout
 from primesvc.results.result import Result
+from primesvc.web.context import context_of, find_job
 from primesvc.web.downloads import send_layout
-from primesvc.web.keys import find_job, service_of
 from primesvc.web.parameters import read_range
 
 _RESULT_HEADERS: Final = CIMultiDict({"Content-Type": CONTRACT.media_type})
@@ -29,7 +29,7 @@ def _id_answer(job_id: str) -> tuple[bytes, "CIMultiDict[str]"]:
 
 async def submit_range(request: web.Request) -> web.Response:
     """POST /primes?start_num=&end_num=: the id of the job for the closed range, as JSON."""
-    service = service_of(request.app)
+    service = context_of(request).service
     range_ = read_range(request.rel_url.raw_query_string)
     job = service.find(range_) or await service.submit(range_)
     body, headers = _id_answer(job.id)
@@ -38,7 +38,7 @@ async def submit_range(request: web.Request) -> web.Response:
 
 async def get_result(request: web.Request) -> web.StreamResponse:
     """GET /result/{id}: 204 while it is worked on, then the primes as `CONTRACT` writes them."""
-    service = service_of(request.app)
+    service = context_of(request).service
     try:
         job = find_job(request)
     except JobGone:

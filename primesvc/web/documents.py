@@ -13,13 +13,13 @@ from primesvc.jobs.job import Job, Kind, State
 from primesvc.sieve.packed import Summary
 from primesvc.sieve.range import Range
 from primesvc.web.links import path_of
-from primesvc.web.parameters import wants_strings
+from primesvc.web.negotiation import number_writer
 from primesvc.web.problems import problem_document
 
 
 def job_document(request: web.Request, job: Job) -> dict[str, Any]:
     """All that is known of a job. Numbers as strings if the request has `numbers=string`."""
-    number = _number_writer(request)
+    number = number_writer(request)
     return {
         "id": job.id,
         "kind": job.kind.value,
@@ -52,7 +52,7 @@ def estimate_document(
     request: web.Request, range_: Range, kind: Kind, expected: Summary, seconds: float
 ) -> dict[str, Any]:
     """What a job would give and cost, before it is submitted."""
-    number = _number_writer(request)
+    number = number_writer(request)
     return {
         "kind": kind.value,
         "start": number(range_.start),
@@ -70,10 +70,6 @@ def estimate_document(
 def list_document(request: web.Request, jobs: Iterable[Job], total: int) -> dict[str, Any]:
     """A page of jobs, and how many there are in all."""
     return {"jobs": [job_document(request, job) for job in jobs], "total": total}
-
-
-def _number_writer(request: web.Request) -> Any:
-    return str if wants_strings(request) else int
 
 
 def _time(seconds: float | None) -> str | None:

@@ -17,9 +17,6 @@ _COUNT: Final = re.compile(r"[0-9]{1,20}", re.ASCII)
 MAX_COUNT: Final = 2**64
 """The largest position or number of things that is read."""
 
-NUMBERS: Final = ("number", "string")
-"""How numbers are written in JSON: many readers alter numbers above 2^53 silently."""
-
 _SECONDS: Final = re.compile(r"[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?", re.ASCII)
 
 _ID: Final = re.compile(r"[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}", re.ASCII | re.IGNORECASE)
@@ -89,11 +86,6 @@ def read_count(request: web.Request, name: str) -> int | None:
     if not _COUNT.fullmatch(text) or int(text) > MAX_COUNT:
         raise InvalidParameter(name, f"{_shown(text)} is not a whole number from 0 to 2^64")
     return int(text)
-
-
-def wants_strings(request: web.Request) -> bool:
-    """Whether numbers are to be written as strings: `?numbers=`. Raises `InvalidParameter`."""
-    return read_choice("numbers", request.query.get("numbers", "number"), NUMBERS) == "string"
 
 
 def read_seconds(name: str, text: str) -> float:

@@ -1,9 +1,11 @@
-"""Fixtures that many tests share: a service, and its application behind a real server."""
+"""Fixtures that many tests share, and how the tests are run: in how many processes, how long."""
 
+import os
 import signal
 from collections.abc import AsyncIterator
 from typing import Any
 
+import hypothesis
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient
@@ -15,7 +17,25 @@ from primesvc import PrimeService, Settings, create_app
 # program they start, those that are to be ended by it too.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
+# How long an example takes tells what else the machine does, not what is wrong.
+hypothesis.settings.register_profile(
+    "unhurried", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("unhurried")
+
 Client = TestClient[web.Request, web.Application]
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """For `-n auto`: how many processes share the tests.
+
+    Two a processor, as tests wait a lot, but no crowd. None beside this one for what measures
+    or takes the whole machine (`-m slow`), and for what is named: it is about to be debugged.
+    """
+    named = config.args_source is pytest.Config.ArgsSource.ARGS
+    if named or config.option.markexpr in ("slow", "benchmark"):
+        return 0
+    return min(2 * (os.cpu_count() or 1), 16)
 
 
 @pytest.fixture

@@ -20,7 +20,10 @@ from primesvc import Settings
 from tests.helpers import WAIT_S
 from tests.program import FILE, MODULE, SCRIPT, SOON_S, WORKERS, Server, SlowReader, eventually, run
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")
+pytestmark = [
+    pytest.mark.process,
+    pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals"),
+]
 
 BIG = (0, 10**11)
 """A range that takes many seconds to count."""

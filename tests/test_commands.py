@@ -31,7 +31,10 @@ from primesvc.cli.progress import DELAY_S
 from tests.helpers import WAIT_S, eventually, naive_primes
 from tests.oracles import PI_OF_POWERS, primes_between
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")
+pytestmark = [
+    pytest.mark.process,
+    pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals"),
+]
 
 PROGRAM = [sys.executable, "-W", "error", "-m", "primesvc"]
 README = Path(__file__).parents[1] / "README.md"

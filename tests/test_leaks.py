@@ -16,9 +16,12 @@ from primesvc import PrimeService, Range, Settings, create_app
 from primesvc.errors import JournalUnusable
 from tests.helpers import eventually
 
-pytestmark = pytest.mark.skipif(
-    not sys.platform.startswith("linux"), reason="what a process holds is read from /proc"
-)
+pytestmark = [
+    pytest.mark.process,
+    pytest.mark.skipif(
+        not sys.platform.startswith("linux"), reason="what a process holds is read from /proc"
+    ),
+]
 
 ONE_WORKER = Settings(workers=1)
 

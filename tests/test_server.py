@@ -22,7 +22,10 @@ import pytest
 from tests.helpers import WAIT_S
 from tests.program import FILE, MODULE, SOON_S, Server, SlowReader, eventually, run
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")
+pytestmark = [
+    pytest.mark.process,
+    pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals"),
+]
 
 Start = Callable[..., Server]
 

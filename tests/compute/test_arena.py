@@ -12,9 +12,13 @@ from primesvc.compute.arena import Arena, Slot, attach
 from primesvc.compute.pool import ProcessPool
 from tests.compute import calls
 
-pytestmark = pytest.mark.skipif(
-    not sys.platform.startswith("linux"), reason="there is shared memory of this kind on Linux only"
-)
+pytestmark = [
+    pytest.mark.process,
+    pytest.mark.skipif(
+        not sys.platform.startswith("linux"),
+        reason="there is shared memory of this kind on Linux only",
+    ),
+]
 
 SLOTS = 3
 SLOT_BYTES = 8192

@@ -23,6 +23,8 @@ from primesvc.sieve.packed import Packed
 from primesvc.sieve.range import Range
 from tests.helpers import WAIT_S, eventually, naive_primes
 
+pytestmark = pytest.mark.process
+
 LONG_S = 1.0
 """What calls are said to cost that may not use the spare worker."""
 

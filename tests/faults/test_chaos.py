@@ -21,7 +21,9 @@ from tests.faults.test_restarts import SEED
 from tests.helpers import eventually, eventually_async
 from tests.oracles import PI_OF_POWERS
 
-STEPS = int(os.environ.get("PRIMESVC_TEST_STEPS", "400"))
+pytestmark = pytest.mark.process
+
+STEPS = int(os.environ.get("PRIMESVC_TEST_STEPS", "250"))
 """Steps of the long schedule; more for a longer search."""
 
 LOST = (aiohttp.ClientError, OSError, TimeoutError)

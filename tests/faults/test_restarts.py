@@ -16,6 +16,8 @@ from tests.faults.server import Server
 from tests.helpers import eventually_async
 from tests.oracles import PI_OF_POWERS
 
+pytestmark = pytest.mark.process
+
 SEED = int(os.environ.get("PRIMESVC_TEST_SEED", "20260101"))
 """Replays a schedule: the seed of a failed run stands in its message."""
 

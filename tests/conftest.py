@@ -12,6 +12,8 @@ from aiohttp.test_utils import TestClient
 from pytest_aiohttp.plugin import AiohttpClient
 
 from primesvc import PrimeService, Settings, create_app
+from primesvc.cli import main
+from tests.program import Here
 
 # A shell that runs the tests in the background has them ignore Ctrl-C, and with them every
 # program they start, those that are to be ended by it too.
@@ -55,3 +57,22 @@ async def service(settings: Settings) -> AsyncIterator[PrimeService]:
 async def client(settings: Settings, aiohttp_client: AiohttpClient) -> TestClient[Any, Any]:
     """A client of the whole application on a free port."""
     return await aiohttp_client(create_app(settings))
+
+
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Here:
+    """Runs the program in this process, where it starts sooner: code, output, errors."""
+
+    def run_here(*arguments: str, **variables: str) -> tuple[int, str, str]:
+        for name in os.environ:
+            if name.startswith("PRIMESVC_"):
+                monkeypatch.delenv(name)
+        for name, text in variables.items():
+            monkeypatch.setenv(name, text)
+        try:
+            code = main(arguments)
+        except SystemExit as end:  # argparse has its own way
+            code = int(end.code or 0)
+        return code, *capfd.readouterr()
+
+    return run_here

@@ -18,7 +18,18 @@ import pytest
 
 from primesvc import Settings
 from tests.helpers import WAIT_S
-from tests.program import FILE, MODULE, SCRIPT, SOON_S, WORKERS, Server, SlowReader, eventually, run
+from tests.program import (
+    FILE,
+    MODULE,
+    SCRIPT,
+    SOON_S,
+    WORKERS,
+    Here,
+    Server,
+    SlowReader,
+    eventually,
+    run,
+)
 
 pytestmark = [
     pytest.mark.process,
@@ -334,13 +345,13 @@ def test_an_address_that_is_not_ours_is_explained(host: str) -> None:
     ],
 )
 def test_a_wrong_setting_is_named(
-    arguments: list[str], variables: dict[str, str], named: str
+    here: Here, arguments: list[str], variables: dict[str, str], named: str
 ) -> None:
     """A wrong flag or variable ends it with code 2, and the last line says which it is."""
-    done = run(*arguments, **variables)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert named in done.stderr.splitlines()[-1]
-    assert "Traceback" not in done.stderr
+    code, out, errors = here(*arguments, **variables)
+    assert (code, out) == (2, "")
+    assert named in errors.splitlines()[-1]
+    assert "Traceback" not in errors
 
 
 def test_version() -> None:

@@ -253,7 +253,7 @@ async def is_calm(client: Client) -> bool:
 
 async def test_jobs_survive_a_short_storm(tmp_path: Path) -> None:
     """After a few dozen random faults every accepted job ends in a true state, exactly counted."""
-    await chaos(tmp_path / "journal", 50, SEED)
+    await chaos(tmp_path / "journal", 30, SEED)
 
 
 @pytest.mark.slow

@@ -504,7 +504,7 @@ def address(server: TestServer) -> str:
     return str(server.make_url("/"))
 
 
-@pytest.mark.parametrize("name", ["text", "npy"])
+@pytest.mark.parametrize("name", [pytest.param("text", marks=pytest.mark.slow), "npy"])
 async def test_a_service_gives_the_same_bytes(
     server: TestServer, there: PrimeService, name: str
 ) -> None:

@@ -32,6 +32,9 @@ BIG = Range(0, 10**11)
 """A range that takes many seconds."""
 
 
+few_and_many = pytest.mark.parametrize("count", [10, pytest.param(50, marks=pytest.mark.slow)])
+
+
 class Held(NamedTuple):
     """What this process holds of the system."""
 
@@ -74,8 +77,9 @@ async def rounds(count: int, one: Callable[[], Awaitable[object]]) -> None:
     await eventually(lambda: held() == before)
 
 
-async def test_services_that_worked_leave_nothing() -> None:
-    """Fifty services that counted and listed primes in worker processes leave nothing behind."""
+@few_and_many
+async def test_services_that_worked_leave_nothing(count: int) -> None:
+    """Services that counted and listed primes in worker processes leave nothing behind."""
     used: set[Path] = set()
 
     async def one() -> None:
@@ -87,7 +91,7 @@ async def test_services_that_worked_leave_nothing() -> None:
             assert len(service.pool.pids) == 2
             used.update(semaphores())
 
-    await rounds(50, one)
+    await rounds(count, one)
     assert used
     assert [path for path in used if path.exists()] == []
 
@@ -103,8 +107,9 @@ async def test_services_closed_in_the_middle_of_work_leave_nothing() -> None:
     await rounds(10, one)
 
 
-async def test_applications_leave_nothing() -> None:
-    """Fifty applications that were served and answered a request leave nothing behind."""
+@few_and_many
+async def test_applications_leave_nothing(count: int) -> None:
+    """Applications that were served and answered a request leave nothing behind."""
 
     async def one() -> None:
         runner = web.AppRunner(create_app(ONE_WORKER))
@@ -118,7 +123,7 @@ async def test_applications_leave_nothing() -> None:
             assert response.status == 200
         await runner.cleanup()
 
-    await rounds(50, one)
+    await rounds(count, one)
 
 
 async def test_services_that_cannot_start_leave_nothing(tmp_path: Path) -> None:

@@ -193,12 +193,12 @@ def test_a_socket_in_use_is_left_alone(start: Start, path: Path) -> None:
     assert terminated(first) == 0
 
 
-def test_a_file_is_no_socket(path: Path) -> None:
+def test_a_file_is_no_socket(here: Here, path: Path) -> None:
     """What stands at the path and is something else is neither replaced nor removed."""
     path.write_text("precious")
-    done = run("--unix-socket", str(path))
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith(f"primesvc: cannot listen on {path}: ")
+    code, out, errors = here("--unix-socket", str(path))
+    assert (code, out) == (2, "")
+    assert errors.startswith(f"primesvc: cannot listen on {path}: ")
     assert path.read_text() == "precious"
 
 
@@ -247,7 +247,7 @@ def test_it_can_be_opened(start: Start) -> None:
     assert ask(post, "POST", Host="third.example")[0] == 421
 
 
-@pytest.mark.parametrize("host", ["localhost", "127.1"])
+@pytest.mark.parametrize("host", ["localhost", pytest.param("127.1", marks=pytest.mark.slow)])
 def test_every_name_of_the_loopback_is_closed(start: Start, host: str) -> None:
     """What the host to listen on stands for decides, not how it is written."""
     server = start("--host", host).ready()

@@ -8,10 +8,10 @@ from typing import Any
 import hypothesis
 import pytest
 from aiohttp import web
-from aiohttp.test_utils import TestClient
-from pytest_aiohttp.plugin import AiohttpClient
+from aiohttp.test_utils import TestClient, TestServer
+from pytest_aiohttp.plugin import AiohttpClient, AiohttpServer
 
-from primesvc import PrimeService, Settings, create_app
+from primesvc import PrimeService, Settings, create_app, service_of
 from primesvc.cli import main
 from tests.program import Here
 
@@ -76,3 +76,15 @@ def here(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> 
         return code, *capfd.readouterr()
 
     return run_here
+
+
+@pytest.fixture
+async def server(settings: Settings, aiohttp_server: AiohttpServer) -> TestServer:
+    """The whole application on a free port, without a client."""
+    return await aiohttp_server(create_app(settings))
+
+
+@pytest.fixture
+def there(server: Any) -> PrimeService:
+    """The service behind the server."""
+    return service_of(server.app)

@@ -20,7 +20,10 @@ from tests.compute import calls
 from tests.compute.helpers import Gate, pids_of, run
 from tests.helpers import WAIT_S, eventually
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals and FIFOs")
+pytestmark = [
+    pytest.mark.process,
+    pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals and FIFOs"),
+]
 
 SOON_S = 5.0
 """What is bounded ends well within this, also on a busy machine."""

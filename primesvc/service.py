@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack, aclosing
 from enum import StrEnum
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import Any, Final, Self
 
 import numpy as np
 from aiocache.base import BaseCache
@@ -24,10 +24,14 @@ from primesvc.compute.pool import ForeignExecutor, ProcessPool, Runner
 from primesvc.errors import ServiceClosed
 from primesvc.formats.base import Format, total_bytes, whole_body
 from primesvc.jobs.admission import Admission
-from primesvc.jobs.job import Job, Kind, State
+from primesvc.jobs.job import Job
 from primesvc.jobs.journal import Journal
 from primesvc.jobs.manager import JobManager
+from primesvc.jobs.recorder import NullRecorder, Recorder
 from primesvc.jobs.table import JobTable
+from primesvc.kinds.base import Limits, Question, Resources
+from primesvc.kinds.count import Count
+from primesvc.kinds.primes import Primes
 from primesvc.results.buffers import Buffers, Lease
 from primesvc.results.layout import Layout
 from primesvc.results.pieces import Source, cut_page, piece_bytes, prime_arrays
@@ -35,9 +39,8 @@ from primesvc.results.reader import ByteReader, Part, full_bytes, gentle_bytes
 from primesvc.results.result import Result
 from primesvc.settings import Settings
 from primesvc.sieve.engine import Engine, load_engine
-from primesvc.sieve.estimate import estimate
-from primesvc.sieve.packed import Summary
 from primesvc.sieve.range import Range
+from primesvc.states import State
 from primesvc.store.lru import CacheStats, LRUCache
 from primesvc.store.segments import SegmentStore
 from primesvc.store.summaries import SummaryTable
@@ -117,7 +120,7 @@ class PrimeService:
         settings = self.settings
         async with AsyncExitStack() as stack:
             # First of all: a journal that cannot be used must not cost anything.
-            journal = await self._open_journal(stack)
+            recorder = await self._open_recorder(stack)
             self.engine = await asyncio.to_thread(load_engine, settings.engine)
             arena = self._open_arena(stack)
             runner = await self._open_runner(stack)
@@ -136,44 +139,41 @@ class PrimeService:
                 SummaryTable(max_bytes=SUMMARY_BYTES),
                 self.engine,
                 chunk_bytes=SLOT_BYTES * 7 // 8,
-                on_sieved=lambda grid, summaries: self._manager.sieved(grid, summaries),
+                on_sieved=recorder.sieved,
             )
             self.jobs = JobTable(
                 max_jobs=settings.max_jobs,
                 max_bytes=self.budget.job_bytes,
                 ttl_s=settings.job_ttl_s,
                 max_unfinished=settings.max_unfinished_jobs,
-                on_forget=lambda job: self._manager.forgotten(job),
+                on_forget=recorder.forgotten,
             )
             ahead = self.workers + 2
             self._source = Source(self.store, self.engine, ahead=ahead, call_bytes=SLOT_BYTES)
+            limits = Limits(
+                max_span=settings.max_span,
+                max_s=settings.max_job_s,
+                max_bytes=self.budget.job_bytes,
+            )
             self._manager = JobManager(
                 self.jobs,
-                self.store,
+                recorder,
+                Resources(self.store, self.engine, self.budget.cache_bytes, ahead),
                 self.dispatcher,
-                self.engine,
-                cache_bytes=self.budget.cache_bytes,
-                ahead=ahead,
-                admission=Admission(
-                    self.engine,
-                    workers=self.workers,
-                    max_span=settings.max_span,
-                    max_s=settings.max_job_s,
-                ),
+                Admission(self.engine, workers=self.workers, limits=limits),
             )
             stack.push_async_callback(self._stop, runner)
-            if journal is not None:
-                await self._manager.resume(journal, ttl_s=settings.job_ttl_s)
+            await self._manager.resume()
             self._exit = stack.pop_all()
         self.phase = Readiness.READY
         return self
 
-    async def _open_journal(self, stack: AsyncExitStack) -> Journal | None:
+    async def _open_recorder(self, stack: AsyncExitStack) -> NullRecorder:
         if not self.settings.journal:
-            return None
+            return NullRecorder()
         journal = await Journal.open(Path(self.settings.journal))
         stack.push_async_callback(journal.close)
-        return journal
+        return Recorder(journal)
 
     def _open_cache(self, stack: AsyncExitStack) -> BaseCache:
         if self._cache is not None:
@@ -250,27 +250,28 @@ class PrimeService:
         """
         return await self._manager.settle(within_s)
 
-    def find(self, range_: Range) -> Job | None:
-        """The job for the range, if there is one that has a result or will have."""
-        return self.jobs.find(range_)
+    def find(self, asked: Question | Range) -> Job | None:
+        """The job for a question, if there is one that has a result or will have."""
+        return self.jobs.find(_question(asked))
 
-    def estimate(self, range_: Range, kind: Kind = Kind.PRIMES) -> tuple[Summary, float]:
-        """About what a job for the range would find, and how many seconds it would take here.
+    def estimate(self, asked: Question | Range) -> tuple[Mapping[str, Any], float]:
+        """About what a job would find, and how many seconds it would take here.
 
         Nothing is started; what is cached already is not looked for. Raises
         `RangeNotAllowed` as `submit` does.
         """
-        return estimate(range_), self._manager.admission.check(range_, kind)
+        question = _question(asked)
+        return question.expected(), self._manager.admission.check(question)
 
-    async def submit(self, range_: Range, kind: Kind = Kind.PRIMES) -> Job:
-        """The job for a range: the one there is, or a new one that starts at once.
+    async def submit(self, asked: Question | Range) -> Job:
+        """The job for a question: the one there is, or a new one that starts at once.
 
-        Raises `RangeNotAllowed` beyond `max_span` and `max_job_s`, `ServiceFull`,
-        `ServiceClosed`.
+        A range asks for its primes. Raises `RangeNotAllowed` beyond `max_span`,
+        `max_job_s` and `max_job_bytes`, `ServiceFull`, `ServiceClosed`.
         """
         if self.closed:
             raise ServiceClosed
-        return await self._manager.submit(range_, kind)
+        return await self._manager.submit(_question(asked))
 
     def jobs_by_state(self) -> Mapping[State, int]:
         """How many jobs are known, by the state they are in; looks at each."""
@@ -305,7 +306,7 @@ class PrimeService:
 
     async def count(self, range_: Range) -> int:
         """How many primes the range holds. Raises as `submit` and `Job.check` do."""
-        job = await self.submit(range_, Kind.COUNT)
+        job = await self.submit(Count(range_))
         await job.wait()
         return job.count
 
@@ -316,7 +317,7 @@ class PrimeService:
         """
         job.check()
         queue = self.dispatcher.queue(f"primes {job.range}")
-        async with aclosing(prime_arrays(self._source, job.plan, queue)) as arrays:
+        async with aclosing(prime_arrays(self._source, job.collected.plan, queue)) as arrays:
             async for array in arrays:
                 yield array
 
@@ -352,20 +353,22 @@ class PrimeService:
 
     async def small_body(self, job: Job, format_: Format) -> bytes | None:
         """The whole file if it is small, else None. Kept with the job. Raises as `Job.check`."""
-        body = job.rendered.get(format_.name)
+        body = self.jobs.kept(job, format_.name)
         if body is None:
-            total = job.summary
+            job.check()
+            total = job.collected.summary
             if total_bytes(format_, total) > SMALL_BODY_BYTES:
                 return None
             primes = np.concatenate([np.empty(0, np.uint64), *[p async for p in self.primes(job)]])
-            if (made := job.rendered.get(format_.name)) is not None:
-                return made  # by another request meanwhile
             body = whole_body(format_, total, primes)
-            job.rendered[format_.name] = body
-            self.jobs.charge(job, len(body))
+            self.jobs.keep(job, format_.name, body)
         return body
 
     def __repr__(self) -> str:
         if self.closed:
             return "<PrimeService closed>"
         return f"<PrimeService {self.engine.name}, {self.workers} workers, {len(self.jobs)} jobs>"
+
+
+def _question(asked: Question | Range) -> Question:
+    return Primes(asked) if isinstance(asked, Range) else asked

@@ -61,7 +61,8 @@ class InFlight:
     """A call under way for neighbouring pieces, and those who wait for it.
 
     `done` is done when the pieces are stored; `summaries` and `packed`
-    then hold what was found, by index of the piece.
+    then hold what was found, by index of the piece, the latter as long as
+    somebody has not released it.
     """
 
     __slots__ = (
@@ -202,6 +203,7 @@ class SegmentStore:
     def release(self, in_flight: InFlight) -> None:
         """Stop waiting for a call in flight; the last to leave drops it if it has not begun."""
         in_flight.waiting -= 1
+        self._drop_primes(in_flight)
         if in_flight.waiting == 0 and not in_flight.call.started:
             # At once, so that nobody boards a flight that will not leave.
             self._forget(in_flight)
@@ -288,6 +290,12 @@ class SegmentStore:
             in_flight.done.set_result(None)
         finally:
             self._forget(in_flight)
+            self._drop_primes(in_flight)
+
+    def _drop_primes(self, in_flight: InFlight) -> None:
+        """Let go of the packed primes once they are stored and nobody waits for them."""
+        if in_flight.waiting == 0 and in_flight.done.done():
+            in_flight.packed.clear()
 
     def _take(self, in_flight: InFlight, result: CallResult) -> None:
         """Take what was found off the result, and give its memory back."""

@@ -144,7 +144,7 @@ def streams_of(app: web.Application) -> EventStreams:
 
 def event_id(job: Job) -> str:
     """The id of the event that tells of the job as it is now."""
-    return f"{job.pieces_done}-{job.state.value}"
+    return f"{job.work.updates}-{job.state.value}"
 
 
 async def get_events(request: web.Request) -> web.StreamResponse:

@@ -18,8 +18,8 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 
 from primesvc.compute.histogram import Histogram
-from primesvc.jobs.job import State
 from primesvc.service import PrimeService, Readiness
+from primesvc.states import State
 from primesvc.web.counters import Counters
 from primesvc.web.events import EventStreams
 

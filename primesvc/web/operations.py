@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Final
 from aiohttp import web
 
 from primesvc.errors import NotReady
-from primesvc.jobs.job import State
 from primesvc.service import PrimeService, Readiness
+from primesvc.states import State
 from primesvc.web.counters import counters_of
 from primesvc.web.events import streams_of
 from primesvc.web.keys import service_of

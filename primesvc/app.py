@@ -23,6 +23,7 @@ def create_app(
     settings: Settings | None = None,
     *,
     executor: Executor | None = None,
+    executor_slots: int = 0,
     cache: BaseCache | None = None,
     listens_on: Sequence[str] | None = None,
     log_to: TextIO | None = None,
@@ -31,8 +32,8 @@ def create_app(
 
     It owns its service, which starts and stops with it; `primesvc.service_of`
     finds it. Worker processes start with the first request that needs them,
-    so a parent whose own start-up fails leaves none behind. `executor` and
-    `cache` are used instead of our own, and stay open.
+    so a parent whose own start-up fails leaves none behind. `executor`,
+    `executor_slots` and `cache` are those of `PrimeService`.
 
     Mounted in an application, it leaves to that which hosts and which pages
     are served, unless `allow_host` and `allow_origin` say so. Served by
@@ -48,7 +49,7 @@ def create_app(
             settings.log_format, log_to, trust_forwarded=settings.trust_forwarded
         )
     app = web.Application()
-    service = PrimeService(settings, executor=executor, cache=cache)
+    service = PrimeService(settings, executor=executor, executor_slots=executor_slots, cache=cache)
     set_service(app, service)
     set_streams(app, EventStreams(settings.max_event_streams))
     set_counters(app, counters)

@@ -22,7 +22,8 @@
     ├── ServiceClosed           (RuntimeError)  503  the service is stopping or not started
     ├── NotReady                (RuntimeError)  503  the service is not to be sent work now
     ├── WorkerDied              (RuntimeError)  500  a call keeps killing its worker process
-    ├── ExecutorLost            (RuntimeError)  500  an embedder's executor dropped a call
+    ├── ExecutorLost            (RuntimeError)  500  an embedder's executor lost a call
+    ├── WorkersUnavailable      (RuntimeError)  503  no worker process can be started
     ├── EngineUnavailable       (RuntimeError)  500  the engine asked for cannot be loaded
     ├── EngineFailed            (RuntimeError)  500  the engine reported an error
     │   └── EngineOutOfMemory    (MemoryError)  500  it could not get the memory it needs
@@ -257,29 +258,40 @@ class NotReady(PrimesvcError, RuntimeError):
 
     status, slug, title = 503, "not-ready", "Not ready"
 
-    def __init__(self, phase: str) -> None:
-        super().__init__(f"the service is {phase}")
+    def __init__(self, readiness: str, problem: str | None = None) -> None:
+        why = "" if problem is None else f": worker processes cannot be started: {problem}"
+        super().__init__(f"the service is {readiness}{why}")
 
 
 class WorkerDied(PrimesvcError, RuntimeError):
-    """A call kills the worker process that runs it, also when it runs alone."""
+    """A call loses every worker process that runs it."""
 
     slug, title = "worker-died", "Worker died"
 
     def __init__(self, deaths: int, why: str) -> None:
-        super().__init__(
-            f"its worker process died {deaths} times, the last times running it alone: {why}"
-        )
+        super().__init__(f"its worker process died {deaths} times: {why}")
         self.deaths = deaths
 
 
 class ExecutorLost(PrimesvcError, RuntimeError):
-    """The executor that an embedder passed in dropped a call nobody had cancelled."""
+    """An embedder's executor dropped a call that nobody had cancelled, or did not answer."""
 
     slug, title = "executor-lost", "Executor lost"
 
-    def __init__(self) -> None:
-        super().__init__("the executor dropped the call; is its scheduler still there?")
+    def __init__(self, deadline_s: float | None = None) -> None:
+        what = "dropped the call" if deadline_s is None else f"did not answer in {deadline_s:g} s"
+        super().__init__(f"the executor {what}; are its workers still there?")
+
+
+class WorkersUnavailable(PrimesvcError, RuntimeError):
+    """No worker process can be started."""
+
+    status, slug, title = 503, "workers-unavailable", "Workers unavailable"
+
+    retry_after_s = 5.0
+
+    def __init__(self, why: str) -> None:
+        super().__init__(f"worker processes cannot be started: {why}")
 
 
 class EngineUnavailable(PrimesvcError, RuntimeError):

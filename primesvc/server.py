@@ -17,6 +17,8 @@ from aiohttp import web
 
 from primesvc.app import create_app
 from primesvc.connections import Guard, GuardedRunner, room_for
+from primesvc.errors import WorkersUnavailable
+from primesvc.service import PrimeService
 from primesvc.settings import Settings
 from primesvc.web.counters import counters_of
 from primesvc.web.keys import service_of
@@ -35,6 +37,9 @@ FETCH_S: Final = 2.0
 
 CUT_S: Final = 5.0
 """Seconds that handlers whose connection was cut have to end."""
+
+START_AGAIN_S: Final = 5.0
+"""Seconds until workers that could not be started are started again."""
 
 STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 
@@ -95,13 +100,21 @@ async def _serve(settings: Settings) -> None:
             gc.collect()
             gc.freeze()  # what the program itself takes need not be looked through again
             _announce(runner, app, settings)
-            warming = asyncio.create_task(service_of(app).warm_up())
+            warming = asyncio.create_task(_keep_warm(service_of(app)))
             await stop.wait()
             warming.cancel()
             service_of(app).drain()
             _say("stopping: answers under way are finished first; again to stop at once")
         finally:
             await _stop(runner, app, settings.drain_s, hurry)
+
+
+async def _keep_warm(service: PrimeService) -> None:
+    """Start the workers before they are needed, and again whenever they cannot be started."""
+    while True:
+        with suppress(WorkersUnavailable):  # that is logged
+            await service.warm_up()
+        await asyncio.sleep(START_AGAIN_S)
 
 
 async def _addresses(settings: Settings) -> list[str]:

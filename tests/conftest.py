@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 from aiohttp import web
-from aiohttp.test_utils import TestClient
-from pytest_aiohttp.plugin import AiohttpClient
+from aiohttp.test_utils import TestClient, TestServer
+from pytest_aiohttp.plugin import AiohttpClient, AiohttpServer
 
-from primesvc import PrimeService, Settings, create_app
+from primesvc import PrimeService, Settings, create_app, service_of
 
 # A shell that runs the tests in the background has them ignore Ctrl-C, and with them every
 # program they start, those that are to be ended by it too.
@@ -35,3 +35,15 @@ async def service(settings: Settings) -> AsyncIterator[PrimeService]:
 async def client(settings: Settings, aiohttp_client: AiohttpClient) -> TestClient[Any, Any]:
     """A client of the whole application on a free port."""
     return await aiohttp_client(create_app(settings))
+
+
+@pytest.fixture
+async def server(settings: Settings, aiohttp_server: AiohttpServer) -> TestServer:
+    """The whole application on a free port, without a client."""
+    return await aiohttp_server(create_app(settings))
+
+
+@pytest.fixture
+def there(server: Any) -> PrimeService:
+    """The service behind the server."""
+    return service_of(server.app)

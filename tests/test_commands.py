@@ -24,7 +24,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 from pytest_aiohttp.plugin import AiohttpServer
 
-from primesvc import PrimeService, Range, Settings, create_app, service_of
+from primesvc import PrimeService, Range, Settings, create_app
 from primesvc.cli import main
 from primesvc.cli.exits import Exit
 from primesvc.cli.progress import DELAY_S
@@ -34,7 +34,6 @@ from tests.oracles import PI_OF_POWERS, primes_between
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")
 
 PROGRAM = [sys.executable, "-W", "error", "-m", "primesvc"]
-README = Path(__file__).parents[1] / "README.md"
 
 HUGE = ("0", "1e12")
 """A range that takes minutes to count."""
@@ -489,18 +488,6 @@ def test_variables_of_the_server_do_not_disturb(here: Here) -> None:
 # With a running service
 
 
-@pytest.fixture
-async def server(settings: Settings, aiohttp_server: AiohttpServer) -> TestServer:
-    """A running service."""
-    return await aiohttp_server(create_app(settings))
-
-
-@pytest.fixture
-def there(server: Any) -> PrimeService:
-    """The service behind it."""
-    return service_of(server.app)
-
-
 @asynccontextmanager
 async def begun(*arguments: str, **variables: str) -> AsyncIterator[asyncio.subprocess.Process]:
     """The program, running, while this process serves; killed in the end if it still runs."""
@@ -654,12 +641,10 @@ def test_a_service_that_is_not_there(here: Here, unused_tcp_port: int) -> None:
 
 
 def test_exit_codes_are_documented(here: Here) -> None:
-    """`--help` and the README name every exit code."""
+    """`--help` names every exit code; the handbook's table is made from it."""
     _, help_, _ = here("--help")
-    readme = README.read_text("utf-8")
     for code in Exit:
         assert re.search(rf"\b{code.value}\b", help_.partition("exit codes:")[2]), code
-        assert re.search(rf"^\|.*\b{code.value}\b.*\|$", readme, re.MULTILINE), code
 
 
 @pytest.mark.parametrize("command", ["serve", "primes", "count", "jobs", "cancel"])
@@ -667,17 +652,6 @@ def test_every_command_has_help(here: Here, command: str) -> None:
     """`primesvc --help` lists the commands, and each has help of its own."""
     assert re.search(rf"^    {command} ", here("--help")[1], re.MULTILINE)
     assert here(command, "--help")[1].startswith(f"usage: primesvc {command} ")
-
-
-def test_the_readme_shows_what_is_printed(here: Here) -> None:
-    """The commands of the README's transcripts print what they show."""
-    blocks = re.findall(
-        r"^```console\n(.*?)^```", README.read_text("utf-8"), re.DOTALL | re.MULTILINE
-    )
-    steps = re.findall(r"^\$ primesvc (.*)\n((?:(?!\$ ).*\n)*)", "".join(blocks), re.MULTILINE)
-    assert len(steps) >= 3
-    for command, printed in steps:
-        assert here(*shlex.split(command)) == (0, printed, "")
 
 
 def test_starting_it_loads_nothing() -> None:

@@ -4,23 +4,25 @@ from collections.abc import Sequence
 from typing import Final
 
 from primesvc.errors import InvalidParameter
-from primesvc.numbers import FORMS, read_whole_number
+from primesvc.numbers import FORMS, STRICT_FORM, read_whole_number
 
 _SHOWN: Final = 60
 """Characters of a wrong value that the error repeats."""
 
 
-def read_number(name: str, value: object) -> int:
-    """The whole number, zero or more, that a parameter or a JSON member says in any form.
+def read_number(name: str, value: object, *, strict: bool = False) -> int:
+    """The whole number, zero or more, that a parameter or a JSON member says.
 
-    Numbers in JSON come as their text. Raises `InvalidParameter`.
+    In any form, or with `strict` in digits alone. Numbers in JSON come as their text, as
+    `bodies.read_json_object` leaves them. Raises `InvalidParameter`.
     """
     if value is None:
-        raise InvalidParameter(name, f"it is missing; give a whole number such as {FORMS}")
+        forms = STRICT_FORM if strict else FORMS
+        raise InvalidParameter(name, f"it is missing; give a whole number such as {forms}")
     if not isinstance(value, str):
         raise InvalidParameter(name, f"it must be a number or a string, not {_type_of(value)}")
     try:
-        number = read_whole_number(value)
+        number = read_whole_number(value, strict=strict)
     except ValueError as error:
         raise InvalidParameter(name, f"{shown(value)}: {error}") from None
     if number < 0:
@@ -34,13 +36,18 @@ def read_choice(name: str, value: object, choices: Sequence[str]) -> str:
     if not isinstance(text, str):  # it may be nested too deep to be shown
         raise InvalidParameter(name, f"{_type_of(value)} is none of {', '.join(choices)}")
     if text not in choices:
-        raise InvalidParameter(name, f"{shown(text)} is none of {', '.join(choices)}")
+        raise InvalidParameter(name, f"{shown(str(value))} is none of {', '.join(choices)}")
     return text
 
 
 def shown(text: str) -> str:
     """A wrong value as errors repeat it: quoted, and cut if it is long."""
-    return repr(text if len(text) <= _SHOWN else text[:_SHOWN] + "...")
+    return repr(cut(text))
+
+
+def cut(text: str) -> str:
+    """The text, or its beginning if it is too long for an error."""
+    return text if len(text) <= _SHOWN else text[:_SHOWN] + "..."
 
 
 def _type_of(value: object) -> str:

@@ -8,10 +8,11 @@ if TYPE_CHECKING:
     from primesvc.client.client import PrimeClient
     from primesvc.client.documents import RemoteJob
     from primesvc.errors import PrimesvcError
-    from primesvc.jobs.job import Job, State
+    from primesvc.jobs.job import Job
     from primesvc.service import PrimeService
     from primesvc.settings import Settings
     from primesvc.sieve.range import Range
+    from primesvc.states import State
     from primesvc.web.context import service_of
 
 _HOMES = {
@@ -22,7 +23,7 @@ _HOMES = {
     "Range": "primesvc.sieve.range",
     "RemoteJob": "primesvc.client.documents",
     "Settings": "primesvc.settings",
-    "State": "primesvc.jobs.job",
+    "State": "primesvc.states",
     "create_app": "primesvc.app",
     "service_of": "primesvc.web.context",
 }

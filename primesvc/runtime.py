@@ -24,14 +24,16 @@ from primesvc.compute.executor import ExecutorBackend
 from primesvc.compute.histogram import Histogram
 from primesvc.compute.local import LocalBackend
 from primesvc.jobs.admission import Admission
-from primesvc.jobs.job import State
 from primesvc.jobs.journal import Journal
 from primesvc.jobs.manager import JobManager
+from primesvc.jobs.recorder import NullRecorder, Recorder
 from primesvc.jobs.table import JobTable
+from primesvc.kinds.base import Limits, Resources
 from primesvc.results.buffers import Buffers
 from primesvc.results.pieces import Source
 from primesvc.settings import Settings
 from primesvc.sieve.engine import Engine, load_engine
+from primesvc.states import State
 from primesvc.store.lru import CacheStats, LRUCache
 from primesvc.store.segments import SegmentStore, StoreStats
 from primesvc.store.summaries import SummaryTable
@@ -142,7 +144,7 @@ async def open_runtime(
     """
     async with AsyncExitStack() as stack:
         # First of all: a journal that cannot be used must not cost anything.
-        journal = await _open_journal(settings, stack)
+        recorder = await _open_recorder(settings, stack)
         engine = await asyncio.to_thread(load_engine, settings.engine)
         workers = settings.workers or usable_cpus()
         # Slots of memory shared with the workers.
@@ -172,38 +174,28 @@ async def open_runtime(
             SummaryTable(max_bytes=SUMMARY_BYTES),
             engine,
             chunk_bytes=SLOT_BYTES * 7 // 8,
-            on_sieved=lambda grid, summaries: manager.sieved(grid, summaries),
+            on_sieved=recorder.sieved,
         )
         jobs = JobTable(
             max_jobs=settings.max_jobs,
             max_bytes=budget.job_bytes,
             ttl_s=settings.job_ttl_s,
             max_unfinished=settings.max_unfinished_jobs,
-            on_forget=lambda job: manager.forgotten(job),
+            on_forget=recorder.forgotten,
         )
         ahead = backend.slots + AHEAD
-        admission = Admission(
-            engine,
-            workers=backend.slots,
-            max_span=settings.max_span,
-            max_s=settings.max_job_s,
+        limits = Limits(
+            max_span=settings.max_span, max_s=settings.max_job_s, max_bytes=budget.job_bytes
         )
-        manager = JobManager(
-            jobs,
-            store,
-            dispatcher,
-            engine,
-            cache_bytes=budget.cache_bytes,
-            ahead=ahead,
-            admission=admission,
-        )
+        admission = Admission(engine, workers=backend.slots, limits=limits)
+        resources = Resources(store, engine, cache_bytes=budget.cache_bytes, ahead=ahead)
+        manager = JobManager(jobs, recorder, resources, dispatcher, admission)
         # In reverse: the jobs stop, what they asked for ends with the backend, and so what waits.
         stack.push_async_callback(store.close)
         stack.push_async_callback(dispatcher.close)
         stack.push_async_callback(backend.close)
         stack.push_async_callback(manager.close)
-        if journal is not None:
-            await manager.resume(journal, ttl_s=settings.job_ttl_s)
+        await manager.resume()
         yield Runtime(
             budget=budget,
             engine=engine,
@@ -218,9 +210,9 @@ async def open_runtime(
         )
 
 
-async def _open_journal(settings: Settings, stack: AsyncExitStack) -> Journal | None:
+async def _open_recorder(settings: Settings, stack: AsyncExitStack) -> NullRecorder:
     if not settings.journal:
-        return None
+        return NullRecorder()
     journal = await Journal.open(Path(settings.journal))
     stack.push_async_callback(journal.close)
-    return journal
+    return Recorder(journal)

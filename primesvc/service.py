@@ -1,12 +1,12 @@
 """PrimeService: everything primesvc does, without HTTP."""
 
 import logging
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from concurrent.futures import Executor
 from contextlib import AsyncExitStack, aclosing
 from enum import StrEnum
 from types import TracebackType
-from typing import Final, Self
+from typing import Any, Final, Self
 
 import numpy as np
 from aiocache.base import BaseCache
@@ -17,8 +17,11 @@ from primesvc.compute.cpus import usable_cpus
 from primesvc.compute.memory import usable_memory_bytes
 from primesvc.errors import ServiceClosed
 from primesvc.formats.base import Format, total_bytes, whole_body
-from primesvc.jobs.job import Job, Kind
+from primesvc.jobs.job import Job
 from primesvc.jobs.table import JobTable
+from primesvc.kinds.base import Question
+from primesvc.kinds.count import Count
+from primesvc.kinds.primes import Primes
 from primesvc.results.buffers import Buffers, Lease
 from primesvc.results.layout import Layout
 from primesvc.results.pieces import cut_page, piece_bytes, prime_arrays
@@ -27,8 +30,6 @@ from primesvc.results.result import Result
 from primesvc.runtime import Runtime, Snapshot, open_runtime
 from primesvc.settings import Settings
 from primesvc.sieve.engine import Engine
-from primesvc.sieve.estimate import estimate
-from primesvc.sieve.packed import Summary
 from primesvc.sieve.range import Range
 
 log = logging.getLogger(__name__)
@@ -190,25 +191,26 @@ class PrimeService:
         """
         return await self.runtime.manager.settle(within_s)
 
-    def find(self, range_: Range) -> Job | None:
-        """The job for the range, if there is one that has a result or will have."""
-        return self.runtime.jobs.find(range_)
+    def find(self, asked: Question | Range) -> Job | None:
+        """The job for a question, if there is one that has a result or will have."""
+        return self.runtime.jobs.find(_question(asked))
 
-    def estimate(self, range_: Range, kind: Kind = Kind.PRIMES) -> tuple[Summary, float]:
-        """About what a job for the range would find, and how many seconds it would take here.
+    def estimate(self, asked: Question | Range) -> tuple[Mapping[str, Any], float]:
+        """About what a job would find, and how many seconds it would take here.
 
         Nothing is started; what is cached already is not looked for. Raises
         `RangeNotAllowed` as `submit` does.
         """
-        return estimate(range_), self.runtime.manager.admission.check(range_, kind)
+        question = _question(asked)
+        return question.expected(), self.runtime.manager.admission.check(question)
 
-    async def submit(self, range_: Range, kind: Kind = Kind.PRIMES) -> Job:
-        """The job for a range: the one there is, or a new one that starts at once.
+    async def submit(self, asked: Question | Range) -> Job:
+        """The job for a question: the one there is, or a new one that starts at once.
 
-        Raises `RangeNotAllowed` beyond `max_span` and `max_job_s`, `ServiceFull`,
-        `ServiceClosed`.
+        A range asks for its primes. Raises `RangeNotAllowed` beyond `max_span`,
+        `max_job_s` and `max_job_bytes`, `ServiceFull`, `ServiceClosed`.
         """
-        return await self.runtime.manager.submit(range_, kind)
+        return await self.runtime.manager.submit(_question(asked))
 
     def job(self, job_id: str) -> Job:
         """The job with this id. Raises `UnknownJob`."""
@@ -228,7 +230,7 @@ class PrimeService:
 
     async def count(self, range_: Range) -> int:
         """How many primes the range holds. Raises as `submit` and `Job.check` do."""
-        job = await self.submit(range_, Kind.COUNT)
+        job = await self.submit(Count(range_))
         await job.wait()
         return job.count
 
@@ -239,7 +241,7 @@ class PrimeService:
         """
         job.check()
         queue = self.runtime.dispatcher.queue(f"primes {job.range}")
-        async with aclosing(prime_arrays(self.runtime.source, job.plan, queue)) as arrays:
+        async with aclosing(prime_arrays(self.runtime.source, job.collected.plan, queue)) as arrays:
             async for array in arrays:
                 yield array
 
@@ -279,20 +281,22 @@ class PrimeService:
 
     async def small_body(self, job: Job, format_: Format) -> bytes | None:
         """The whole file if it is small, else None. Kept with the job. Raises as `Job.check`."""
-        body = job.rendered.get(format_.name)
+        body = self.runtime.jobs.kept(job, format_.name)
         if body is None:
-            total = job.summary
+            job.check()
+            total = job.collected.summary
             if total_bytes(format_, total) > SMALL_BODY_BYTES:
                 return None
             primes = np.concatenate([np.empty(0, np.uint64), *[p async for p in self.primes(job)]])
-            if (made := job.rendered.get(format_.name)) is not None:
-                return made  # by another request meanwhile
             body = whole_body(format_, total, primes)
-            job.rendered[format_.name] = body
-            self.runtime.jobs.charge(job, len(body))
+            self.runtime.jobs.keep(job, format_.name, body)
         return body
 
     def __repr__(self) -> str:
         if self.closed:
             return "<PrimeService closed>"
         return f"<PrimeService {self.engine.name}, {self.workers} workers, {len(self.jobs)} jobs>"
+
+
+def _question(asked: Question | Range) -> Question:
+    return Primes(asked) if isinstance(asked, Range) else asked

@@ -14,9 +14,9 @@ import primesvc
 ROOT = Path(primesvc.__file__).parent
 
 LAYERS = (
-    "errors", "numbers", "logs", "client", "sieve", "settings", "formats", "compute", "budget",
-    "store", "jobs", "results", "runtime", "service", "web", "app", "connections", "server", "cli",
-    "__main__",
+    "errors", "states", "numbers", "logs", "client", "sieve", "settings", "formats", "compute",
+    "budget", "store", "collect", "kinds", "jobs", "results", "runtime", "service", "web", "app",
+    "connections", "server", "cli", "__main__",
 )  # fmt: skip
 """The parts of the package from the bottom up: each may import those before it."""
 
@@ -30,7 +30,7 @@ ALLOWED = {
     "isal": {"formats"},
     "markdown_it": {"web"},
     "multidict": {"web"},
-    "numpy": {"client", "sieve", "formats", "compute", "store", "jobs", "results", "service"},
+    "numpy": {"client", "sieve", "formats", "compute", "store", "collect", "results", "service"},
     "prometheus_client": {"web"},
     "tqdm": {"cli"},
     "uvloop": {"server"},
@@ -98,6 +98,25 @@ def is_client(name: str) -> bool:
     return name.split(".")[:2] == ["primesvc", "client"]
 
 
+def test_jobs_know_no_kind() -> None:
+    """The life of a job is the same for all kinds: it knows their protocol and their catalog."""
+    used = {
+        imported
+        for name in PARTS
+        if name.startswith("primesvc.jobs.")
+        for imported in imports(name)
+    }
+    kinds = {name for name in used if name.startswith("primesvc.kinds")}
+    assert kinds == {"primesvc.kinds.base", "primesvc.kinds.catalog"}
+
+
+def test_results_know_no_jobs() -> None:
+    """What can be read is what was collected, whoever asked for it."""
+    for name in PARTS:
+        if name.startswith("primesvc.results."):
+            assert not any(used.startswith("primesvc.jobs") for used in imports(name))
+
+
 def test_no_modules_import_one_another() -> None:
     """Within a part too the modules can be put in an order."""
     graph = {name: set(imports(name)) & set(PARTS) for name in PARTS}
@@ -142,4 +161,4 @@ def test_the_client_loads_nothing_of_the_service() -> None:
     loaded = loaded_by("primesvc.client.client")
     assert "aiohttp" in loaded
     ours = {name.split(".")[1] for name in loaded if name.startswith("primesvc.")}
-    assert ours <= {"client", "errors"}
+    assert ours <= {"client", "errors", "states"}

@@ -92,7 +92,7 @@ async def test_services_closed_in_the_middle_of_work_leave_nothing() -> None:
     async def one() -> None:
         async with PrimeService(ONE_WORKER) as service:
             job = await service.submit(BIG)
-            await eventually(lambda: job.done_numbers > 0)
+            await eventually(lambda: job.collected.done_numbers > 0)
 
     await rounds(10, one)
 

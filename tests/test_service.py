@@ -29,7 +29,7 @@ from primesvc.errors import (
     ServiceClosed,
     ServiceFull,
 )
-from primesvc.jobs.job import Kind
+from primesvc.kinds.count import Count
 from primesvc.sieve.engine import load_engine
 from primesvc.sieve.grid import CELLS, SEGMENTS
 from primesvc.sieve.packed import MARK_EVERY
@@ -69,7 +69,7 @@ async def primes_of(service: PrimeService, start: int, end: int) -> NDArray[np.u
         job = await (await service.submit(Range(start, end))).wait()
         arrays = [array async for array in service.primes(job)]
     primes = np.concatenate([np.empty(0, np.uint64), *arrays])
-    assert job.summary.count == len(primes)
+    assert job.collected.summary.count == len(primes)
     assert all(0 < len(array) <= MARK_EVERY for array in arrays)
     return primes
 
@@ -134,7 +134,7 @@ async def test_primes_across_a_change_of_width(service: PrimeService, boundary: 
     """Where the pieces become wider none of the primes on either side is lost or doubled."""
     start, end = boundary - 3 * 10**6 - 1, boundary + 3 * 10**6
     found = await primes_of(service, start, end)
-    assert service.jobs.find(Range(start, end)) is not None
+    assert service.find(Range(start, end)) is not None
     assert len(SEGMENTS.cover(Range(start, end))) == 2
     np.testing.assert_array_equal(found, oracle(start, end))
 
@@ -211,7 +211,7 @@ async def test_overlapping_counts_share_their_pieces(service: PrimeService) -> N
 async def test_a_count_and_the_primes_of_a_range_are_two_jobs(service: PrimeService) -> None:
     """Counting a range makes no job whose primes could be read, and the ids differ."""
     range_ = Range(100, 10**7)
-    count = await done(await service.submit(range_, Kind.COUNT))
+    count = await done(await service.submit(Count(range_)))
     assert service.find(range_) is None
     primes = await done(await service.submit(range_))
     assert primes is not count
@@ -242,7 +242,7 @@ async def test_two_hundred_identical_requests_do_the_work_once(
         await asyncio.gather(*(job.wait() for job in jobs))
     assert await service.submit(range_) is jobs[0]
     assert service.job(jobs[0].id) is service.find(range_) is jobs[0]
-    assert service.runtime.store.stats.sieved == len(jobs[0].plan.indices)
+    assert service.runtime.store.stats.sieved == len(jobs[0].collected.plan.indices)
     assert jobs[0].count == len(oracle(range_.start, range_.end))
 
 
@@ -265,7 +265,7 @@ async def test_evicted_primes_are_sieved_again(small: PrimeService) -> None:
     for _ in range(2):
         for pair, primes in zip(ranges, expected, strict=True):
             np.testing.assert_array_equal(await primes_of(small, *pair), primes)
-    assert small.jobs.find(Range(*ranges[2])) is not None
+    assert small.find(Range(*ranges[2])) is not None
     # The primes of all three are 3.4 million, of which a million at the most were kept.
     assert small.runtime.store.stats.sieved > sum(
         len(SEGMENTS.cover(Range(*pair))) for pair in ranges
@@ -275,7 +275,7 @@ async def test_evicted_primes_are_sieved_again(small: PrimeService) -> None:
 async def test_readers_share_what_was_not_kept(small: PrimeService) -> None:
     """Several who read the same result at once get the same primes."""
     job = await done(await small.submit(Range(0, 2 * 10**7)))
-    assert not job.plan.keep
+    assert not job.collected.plan.keep
     found = await asyncio.gather(*(primes_of(small, 0, 2 * 10**7) for _ in range(4)))
     for primes in found:
         np.testing.assert_array_equal(primes, oracle(0, 2 * 10**7))
@@ -312,8 +312,8 @@ async def test_progress_is_monotone_and_ends_at_one(service: PrimeService) -> No
     assert job.state is State.SUCCEEDED
     assert seen == sorted(seen)
     assert any(0 < progress < 1 for progress, _ in seen)
-    assert (job.progress, job.done_numbers) == (1.0, job.range.span)
-    assert job.count == job.summary.count == seen[-1][1]
+    assert (job.progress, job.collected.done_numbers) == (1.0, job.range.span)
+    assert job.count == job.collected.summary.count == seen[-1][1]
 
 
 async def test_a_cancelled_job_frees_the_workers(service: PrimeService) -> None:
@@ -446,12 +446,12 @@ async def test_half_the_work_on_twice_the_workers_is_in_proportion() -> None:
     """What counts is how long it would take here: more workers may be asked for more."""
     range_ = Range(0, 10**12)
     async with PrimeService(Settings(workers=1)) as service:
-        _, seconds = service.estimate(range_, Kind.COUNT)
+        _, seconds = service.estimate(Count(range_))
     async with PrimeService(Settings(workers=2, max_job_s=seconds * 0.6)) as service:
-        service.cancel(await service.submit(range_, Kind.COUNT))
+        service.cancel(await service.submit(Count(range_)))
     async with PrimeService(Settings(workers=1, max_job_s=seconds * 0.6)) as service:
         with pytest.raises(RangeNotAllowed):
-            await service.submit(range_, Kind.COUNT)
+            await service.submit(Count(range_))
 
 
 async def test_wide_pieces_are_sieved_one_at_a_time_if_memory_is_short() -> None:
@@ -469,13 +469,13 @@ async def test_wide_pieces_are_sieved_one_at_a_time_if_memory_is_short() -> None
 
     async with PrimeService(settings) as service:
         async with asyncio.timeout(WAIT_S):
-            job = await service.submit(high, Kind.COUNT)
+            job = await service.submit(Count(high))
             await watch(job)
         assert job.count == 30_372_832
         assert most == 1
     async with PrimeService(replace(settings, memory_bytes=2**33)) as service:
         async with asyncio.timeout(WAIT_S):
-            job = await service.submit(high, Kind.COUNT)
+            job = await service.submit(Count(high))
             await watch(job)
         assert most == 2
 
@@ -627,9 +627,9 @@ async def test_a_forgotten_job_is_stopped_and_gone(service: PrimeService) -> Non
 
 async def test_an_estimate_starts_nothing(service: PrimeService) -> None:
     """What a job would find and how long it would take is said without one, within the limits."""
-    summary, seconds = service.estimate(Range(0, 10**12))
-    assert summary.count == pytest.approx(37_607_912_018, rel=1e-4)
-    assert 0 < service.estimate(Range(0, 10**12), Kind.COUNT)[1] <= seconds
+    expected, seconds = service.estimate(Range(0, 10**12))
+    assert expected["count"] == pytest.approx(37_607_912_018, rel=1e-4)
+    assert 0 < service.estimate(Count(Range(0, 10**12)))[1] <= seconds
     assert len(service.jobs) == service.runtime.dispatcher.calls == 0
     with pytest.raises(RangeNotAllowed):
         service.estimate(Range(0, MAX_NUMBER))

@@ -7,7 +7,8 @@ from typing import Final, Self
 from primesvc.cli.progress import Progress, Stage
 from primesvc.formats.base import Format, total_bytes
 from primesvc.formats.catalog import FORMATS
-from primesvc.jobs.job import Job, Kind
+from primesvc.jobs.job import Job
+from primesvc.kinds.count import Count
 from primesvc.results.layout import Layout
 from primesvc.results.result import Result
 from primesvc.service import PrimeService
@@ -37,13 +38,13 @@ class LocalService:
 
     async def count(self, range_: Range) -> int:
         """How many primes the range holds. Raises as `PrimeService.count` does."""
-        job = await self._service.submit(range_, Kind.COUNT)
+        job = await self._service.submit(Count(range_))
         await self._finish(job)
         return job.count
 
     async def _finish(self, job: Job) -> None:
         while not await job.ends_within(_LOOK_S):
-            self._progress.show(Stage.SIEVING, job.done_numbers, job.range.span)
+            self._progress.show(Stage.SIEVING, job.work.done_numbers, job.range.span)
         job.check()
 
     async def read(self, range_: Range, format_name: str) -> AsyncGenerator[bytes, None]:
@@ -61,7 +62,10 @@ class LocalService:
         while True:
             # Asked first: all that is known of a finished job stays as it is.
             finished = job.state.final
-            result = Result.of(job) if finished else Result.front_of(job)
+            if finished:
+                job.check()
+            collected = job.collected
+            result = Result.of(collected) if finished else Result.front_of(collected)
             if result is not None:
                 layout = Layout(result, format_)
                 stop = layout.length if finished else layout.length - len(layout.tail)
@@ -82,4 +86,5 @@ def _grows(job: Job, format_: Format) -> bool:
     Not if it begins with the count; nor where the job collects cells, for a
     batch of Arrow, which begins with its own count, is a whole segment.
     """
-    return job.plan.grid is SEGMENTS and format_.head(Summary(0, 0)) == format_.head(Summary(1, 1))
+    grid = job.collected.plan.grid
+    return grid is SEGMENTS and format_.head(Summary(0, 0)) == format_.head(Summary(1, 1))

@@ -10,6 +10,7 @@ from typing import Any, Final
 from primesvc.formats.catalog import FORMATS
 from primesvc.numbers import read_whole_number
 from primesvc.settings import Settings
+from primesvc.states import State
 
 LOCAL_SETTINGS: Final = (
     "workers", "memory_bytes", "cache_bytes", "engine", "max_span", "max_job_s"
@@ -95,7 +96,7 @@ def _add_count(parser: argparse.ArgumentParser) -> None:
 
 def _add_jobs(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--state", choices=["queued", "running", "succeeded", "failed", "cancelled"], default=None,
+        "--state", choices=[state.value for state in State], default=None,
         help="only the jobs in this state",
     )  # fmt: skip
     _add_server(parser)

@@ -8,7 +8,7 @@ from typing import Final, Self
 from primesvc.cli.exits import Exit, complain
 from primesvc.cli.progress import Progress, Stage
 from primesvc.client.client import PrimeClient
-from primesvc.client.documents import Kind, RemoteJob
+from primesvc.client.documents import RemoteJob
 from primesvc.errors import ApiError, PrimesvcError
 from primesvc.formats.base import total_bytes
 from primesvc.formats.catalog import FORMATS
@@ -51,7 +51,7 @@ class RemoteService:
                 yield chunk
                 self._progress.show(Stage.WRITING, at, expected)
 
-    async def _finish(self, range_: Range, kind: Kind) -> RemoteJob:
+    async def _finish(self, range_: Range, kind: str) -> RemoteJob:
         submitting = asyncio.ensure_future(self._client.submit(range_.start, range_.end, kind))
         try:
             # Shielded: a job whose id did not come back could not be cancelled.

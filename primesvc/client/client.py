@@ -10,11 +10,12 @@ import aiohttp
 import numpy as np
 from numpy.typing import NDArray
 
-from primesvc.client.documents import Kind, RemoteJob, State
+from primesvc.client.documents import RemoteJob
 from primesvc.client.downloads import read_file, read_npy
 from primesvc.client.events import watch
 from primesvc.client.transport import Transport, shown
 from primesvc.errors import ApiError, UnexpectedAnswer
+from primesvc.states import State
 
 POLL_S: Final = 5.0
 """Seconds the service is asked to hold an answer back while a job runs, where no
@@ -82,7 +83,7 @@ class PrimeClient:
             self._transport.session = None
         await self._exit.aclose()
 
-    async def submit(self, start: int, end: int, kind: Kind = "primes") -> RemoteJob:
+    async def submit(self, start: int, end: int, kind: str = "primes") -> RemoteJob:
         """The job for the closed range [start, end]: the one there is, or a new one.
 
         `kind` is `primes`, or `count` for how many there are alone. Raises
@@ -95,9 +96,9 @@ class PrimeClient:
         """The job with this id. Raises `ApiError`: 404 for an unknown one, 410 for a former one."""
         return self._job(await self._transport.json("GET", "jobs", job_id))
 
-    async def jobs(self, state: State | None = None) -> list[RemoteJob]:
+    async def jobs(self, state: State | str | None = None) -> list[RemoteJob]:
         """The jobs the service knows, the newest first; only those in `state` if it is given."""
-        params = {"limit": str(MAX_PAGE)} | ({} if state is None else {"state": state})
+        params = {"limit": str(MAX_PAGE)} | ({} if state is None else {"state": str(state)})
         found: dict[str, RemoteJob] = {}
         offset = 0
         while True:

@@ -3,17 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Final, Literal, Self, get_args
+from typing import Any, Final, Self
 
 from primesvc.errors import JobCancelled, JobFailed, JobNotFinished
-
-Kind = Literal["primes", "count"]
-"""What a job is asked for: the primes of its range, or only how many there are."""
-
-State = Literal["queued", "running", "succeeded", "failed", "cancelled"]
-"""Where a job stands; the last three are final."""
-
-_FINAL: Final = ("succeeded", "failed", "cancelled")
+from primesvc.states import State
 
 _HUGE: Final = 1e300
 """Seconds, and numbers a second, at the most; Python reads `1e999` as a number too."""
@@ -28,7 +21,8 @@ class RemoteJob:
     """
 
     id: str
-    kind: Kind
+    kind: str
+    """What is asked for: `primes` of the range, or only their `count`."""
     state: State
     start: int
     end: int
@@ -57,8 +51,8 @@ class RemoteJob:
         error = document["error"]
         return cls(
             id=_text(document["id"]),
-            kind=_one_of(get_args(Kind), document["kind"]),
-            state=_one_of(get_args(State), document["state"]),
+            kind=_text(document["kind"]),
+            state=State(document["state"]),
             start=_whole(document["start"]),
             end=_whole(document["end"]),
             progress=_real(document["progress"]),
@@ -75,7 +69,7 @@ class RemoteJob:
     @property
     def final(self) -> bool:
         """Whether the job stays in this state."""
-        return self.state in _FINAL
+        return self.state.final
 
     def check(self) -> None:
         """Return if the job succeeded.
@@ -83,24 +77,18 @@ class RemoteJob:
         Raises `JobNotFinished`, `JobCancelled` or `JobFailed` otherwise, as a
         `Job` in this process does.
         """
-        if self.state == "failed":
+        if self.state is State.FAILED:
             detail = (self.error or {}).get("detail")
             raise JobFailed(self.id, detail if isinstance(detail, str) else "no reason is given")
-        if self.state == "cancelled":
+        if self.state is State.CANCELLED:
             raise JobCancelled(self.id)
-        if self.state != "succeeded":
+        if self.state is not State.SUCCEEDED:
             raise JobNotFinished(self.id)
 
 
 def _text(value: object) -> str:
     if not isinstance(value, str):
         raise TypeError(f"{type(value).__name__} is no text")
-    return value
-
-
-def _one_of(choices: tuple[Any, ...], value: object) -> Any:
-    if value not in choices:
-        raise ValueError(f"none of {', '.join(choices)}")
     return value
 
 

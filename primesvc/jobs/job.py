@@ -1,188 +1,62 @@
-"""A job: one range, what is known of it so far, and how it ended.
+"""A job: one question, the work on it, and how it ended.
 
     queued ──> running ──> succeeded
        │          ├──────> failed
        └──────────┴──────> cancelled
 
-`queued`: no piece of it was looked at yet. `running`: pieces are being
-collected. The other three are final. All transitions are methods of `Job`.
+`queued`: the work has not begun. `running`: it has. The other three are
+final. All transitions are methods of `Job`.
 """
 
 import asyncio
-import builtins
-import math
 import time
 import uuid
-from dataclasses import dataclass
-from enum import StrEnum
 from typing import Final
 
-import numpy as np
-from numpy.typing import NDArray
-
-from primesvc.errors import JobCancelled, JobFailed, JobNotFinished
-from primesvc.sieve.grid import Grid
-from primesvc.sieve.packed import Summary
+from primesvc.collect.collected import Collected
+from primesvc.errors import InvalidParameter, JobCancelled, JobFailed, JobNotFinished
+from primesvc.kinds.base import Question, Work
 from primesvc.sieve.range import Range
+from primesvc.states import State
 
 NAMESPACE: Final = uuid.uuid5(uuid.NAMESPACE_URL, "urn:primesvc:job")
-"""What ids are derived from; another value would change the id of every range."""
+"""What ids are derived from; another value would change the id of every question."""
 
 
-class Kind(StrEnum):
-    """What a job is asked for."""
-
-    PRIMES = "primes"  # the primes of the range
-    COUNT = "count"  # how many there are, and nothing is kept for reading them
-
-
-def job_id(range_: Range, kind: Kind = Kind.PRIMES) -> str:
-    """The id of the job for a range: the same after a restart and on every replica."""
-    return str(uuid.uuid5(NAMESPACE, f"{kind}:{range_.start}:{range_.end}"))
-
-
-WORKING_BYTES: Final = 16 * 2**10
-"""About how much memory an unfinished job takes for the calls that it waits for."""
-
-
-def job_bytes(pieces: int) -> int:
-    """About how much memory a job of so many pieces takes: 8 bytes a summary, and a mark each."""
-    return 2048 + 9 * pieces
-
-
-class State(StrEnum):
-    """Where a job stands."""
-
-    QUEUED = "queued"  # accepted, nothing of it looked at yet
-    RUNNING = "running"  # its pieces are being collected
-    SUCCEEDED = "succeeded"  # every piece is summarised, the result can be read
-    FAILED = "failed"  # a piece could not be sieved; `error` says why
-    CANCELLED = "cancelled"  # somebody stopped it, or the service did
-
-    @property
-    def final(self) -> bool:
-        """Whether a job in this state stays in it."""
-        return self in _FINAL
-
-
-_FINAL: Final = frozenset({State.SUCCEEDED, State.FAILED, State.CANCELLED})
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """Which pieces a job collects: those of `grid` with `indices`, trimmed to `range`."""
-
-    range: Range
-    grid: Grid
-    indices: "builtins.range"
-    keep: bool
-    """Whether its primes fit the cache and are packed on the way."""
-
-    def piece(self, index: int) -> Range:
-        """The part of the job's range that lies in the piece."""
-        piece = self.grid.piece(index)
-        return self.range.clip(piece) if self._is_end(index) else piece
-
-    def trims(self, index: int) -> bool:
-        """Whether the piece reaches beyond the job's range."""
-        return self._is_end(index) and not self.range.covers(self.grid.piece(index))
-
-    def _is_end(self, index: int) -> bool:
-        """Whether the piece is the first or the last: only these can reach beyond the range."""
-        return index in (self.indices.start, self.indices.stop - 1)
+def job_id(question: Question) -> str:
+    """The id of the job for a question: the same after a restart and on every replica."""
+    return str(uuid.uuid5(NAMESPACE, question.key))
 
 
 class Job:
-    """One range and what is known of its primes. Made by the `JobTable` only."""
+    """One question and what is known of its answer. Made by the `JobManager` only."""
 
     __slots__ = (
-        "_recorded",
-        "_summaries",
-        "created_s",
-        "done_numbers",
-        "ended",
-        "error",
-        "extra_bytes",
-        "finished_s",
-        "front",
-        "id",
-        "kind",
-        "known_until_s",
-        "pieces_done",
-        "plan",
-        "range",
-        "rendered",
-        "started_s",
-        "state",
-        "working_bytes",
+        "_began_s", "_spent_s", "created_s", "ended", "error", "finished_s", "id", "question",
+        "started_s", "state", "work",
     )  # fmt: skip
 
-    def __init__(self, range_: Range, plan: Plan, kind: Kind = Kind.PRIMES) -> None:
-        self.id = job_id(range_, kind)
-        self.kind = kind
-        self.range = range_
-        self.plan = plan
+    def __init__(self, question: Question, work: Work) -> None:
+        self.id = job_id(question)
+        self.question = question
+        self.work = work
         self.state = State.QUEUED
         self.error: Exception | None = None
         self.created_s = time.time()
         """Unix time; as are `started_s` and `finished_s`, None until then."""
         self.started_s: float | None = None
         self.finished_s: float | None = None
-        self.done_numbers = 0
-        """How many numbers of the range lie in pieces that are summarised."""
-        self.known_until_s = math.inf
-        """When the table forgets the job, on `time.monotonic`; set when it is finished."""
-        self.extra_bytes = 0
-        """Memory of what was added later; see `JobTable.charge`."""
-        self.working_bytes = WORKING_BYTES
-        """Memory of the work for it, 0 once it is finished; see `JobTable.note_end`."""
-        self.rendered: dict[str, bytes] = {}
-        """Whole bodies of small results, by the name of the format."""
-        self.pieces_done = 0
-        """How many pieces are summarised."""
-        self.front = 0
-        """How many pieces from the first on are all summarised: so far it can be read."""
-        self._recorded = bytearray(len(plan.indices))
-        self._summaries = np.zeros((len(plan.indices), 2), np.uint32)
         self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         """Done when the job is finished."""
+        # The clock of the day may be set while the job runs: durations are of another.
+        self._began_s: float | None = None
+        self._spent_s: float | None = None
 
     def start(self) -> None:
         """From queued to running."""
         self.state = State.RUNNING
         self.started_s = time.time()
-
-    def record(self, index: int, summary: Summary) -> None:
-        """Note the summary of the part of the range in one piece; once a piece."""
-        number = index - self.plan.indices.start
-        self._summaries[number] = summary.count, summary.digits
-        self._recorded[number] = 1
-        self.pieces_done += 1
-        self.done_numbers += self.plan.piece(index).span
-        if number == self.front:
-            after = self._recorded.find(0, number)
-            self.front = len(self._recorded) if after < 0 else after
-
-    def recall(self, summaries: NDArray[np.uint32]) -> None:
-        """Note the summaries of all pieces at once, as an earlier run found them."""
-        self._summaries[:] = summaries
-        self._recorded[:] = b"\x01" * len(self._recorded)
-        self.pieces_done = self.front = len(self._recorded)
-        self.done_numbers = self.range.span
-
-    def recall_end(
-        self,
-        state: State,
-        *,
-        started_s: float | None,
-        finished_s: float,
-        error: Exception | None,
-    ) -> None:
-        """From queued to the final state that an earlier run reached."""
-        self.error = error
-        self._finish(state)
-        self.started_s, self.finished_s = started_s, finished_s
-        self.working_bytes = 0
+        self._began_s = time.monotonic()
 
     def succeed(self) -> None:
         """From running to succeeded."""
@@ -198,54 +72,80 @@ class Job:
         if not self.state.final:
             self._finish(State.CANCELLED)
 
+    def recall_end(
+        self,
+        state: State,
+        *,
+        started_s: float | None,
+        finished_s: float,
+        error: Exception | None,
+    ) -> None:
+        """From queued to the final state that an earlier run reached."""
+        self.error = error
+        self._finish(state)
+        self.started_s, self.finished_s = started_s, finished_s
+        if started_s is not None:
+            self._spent_s = finished_s - started_s
+
     def _finish(self, state: State) -> None:
+        self._spent_s = self.spent_s
         self.state = state
         self.finished_s = time.time()
         if not self.ended.done():
             self.ended.set_result(None)
 
     @property
+    def spent_s(self) -> float | None:
+        """Seconds from the job's start until now, or its end; None before its start."""
+        if self._spent_s is None and self._began_s is not None:
+            return time.monotonic() - self._began_s
+        return self._spent_s
+
+    @property
+    def kind(self) -> str:
+        """The name of the question's kind."""
+        return self.question.kind
+
+    @property
     def progress(self) -> float:
-        """The share of the range's numbers in pieces that are summarised, 0 to 1, exact."""
-        return self.done_numbers / self.range.span
+        """How much of the work is done, 0 to 1; see `Work.progress`."""
+        return self.work.progress
 
     @property
     def count(self) -> int:
         """How many primes were found so far; of the whole range once it succeeded."""
-        return int(self._summaries[:, 0].sum(dtype=np.uint64))
+        count: int = self.work.findings["count"]
+        return count
 
     @property
-    def summary(self) -> Summary:
-        """The summary of the whole range. Raises as `check` does."""
-        self.check()
-        count, digits = self._summaries.sum(axis=0, dtype=np.uint64).tolist()
-        return Summary(count, digits)
+    def collected(self) -> Collected:
+        """What is known of each piece of the range, from which its primes can be read.
+
+        Raises `InvalidParameter` for a kind of question that has none.
+        """
+        collected = self.work.collected
+        if collected is None:
+            raise InvalidParameter("id", f"a job of the kind {self.kind} has no primes to read")
+        return collected
 
     @property
-    def summaries(self) -> NDArray[np.uint32]:
-        """Count and digits a piece, shape (pieces, 2), trimmed to the range; 0 where not known."""
-        return self._summaries
+    def range(self) -> Range:
+        """The range whose primes can be read. Raises as `collected` does."""
+        return self.collected.plan.range
 
     @property
     def rate(self) -> float | None:
-        """Numbers a second so far, or None before the first piece."""
-        if self.started_s is None or not self.done_numbers:
-            return None
-        seconds = (self.finished_s or time.time()) - self.started_s
-        return self.done_numbers / max(seconds, 1e-6)
+        """Numbers a second so far, or None before the first, and where none are counted."""
+        spent_s, numbers = self.spent_s, self.work.done_numbers
+        return None if spent_s is None or not numbers else numbers / max(spent_s, 1e-6)
 
     @property
     def eta_s(self) -> float | None:
-        """About how many seconds are left, by the rate so far; 0 once finished, None if unknown."""
+        """About how many seconds are left, as fast as so far; 0 once finished, None if unknown."""
         if self.finished_s is not None:
             return 0.0
-        rate = self.rate
-        return None if rate is None else (self.range.span - self.done_numbers) / rate
-
-    @property
-    def size_bytes(self) -> int:
-        """About how much memory the job takes in the table."""
-        return job_bytes(len(self.plan.indices)) + self.extra_bytes + self.working_bytes
+        spent_s, progress = self.spent_s, self.progress
+        return None if spent_s is None or not progress else spent_s * (1 - progress) / progress
 
     def check(self) -> None:
         """Return if the job succeeded.
@@ -274,4 +174,4 @@ class Job:
         return self
 
     def __repr__(self) -> str:
-        return f"<Job {self.range} {self.state} {self.progress:.0%}>"
+        return f"<Job {self.question.key} {self.state} {self.progress:.0%}>"

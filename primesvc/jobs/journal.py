@@ -3,8 +3,8 @@
 SQLite in WAL mode, written by one thread of its own, in batches, so that
 neither requests nor the event loop wait for the disk. What it holds:
 
-- every job the table knows, with its state, and once it succeeded the
-  summaries of its pieces, packed: it is there again at once after a restart;
+- every job the table knows, with its state, and once it succeeded what it
+  found: it is there again at once after a restart;
 - the summaries of pieces sieved while a job is unfinished: such a job goes on
   from them, and loses at most the chunks that were under way and what was
   noted in the last `FLUSH_S` seconds.
@@ -16,7 +16,7 @@ import asyncio
 import contextlib
 import logging
 import sqlite3
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final, Self, TypeVar
@@ -24,17 +24,17 @@ from typing import Final, Self, TypeVar
 from primesvc.errors import JournalUnusable
 from primesvc.jobs.job import Job
 from primesvc.jobs.records import (
-    JOB_COLUMNS,
     PIECE_COLUMNS,
     JournaledJob,
     Piece,
     Row,
+    UnknownKind,
     check_sum,
     job_row,
     read_job,
     read_piece,
 )
-from primesvc.jobs.schema import check_header, check_tables, migrate_to_newest
+from primesvc.jobs.schema import check_header, check_tables, job_columns, migrate_to_newest, upgrade
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +60,7 @@ class Journal:
         self._jobs: dict[str, Row | None] = {}
         self._pieces: list[Piece] = []
         self._dropped: list[tuple[str, int, int]] = []
-        self._behind = False
+        self._behind = self._sealed = False
         self._wake = asyncio.Event()
         self._closing = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -127,22 +127,34 @@ class Journal:
         return found
 
     def _read(self, version: int) -> tuple[list[JournaledJob], list[Piece]]:
-        jobs = self._rows("job", JOB_COLUMNS, read_job, version)
+        jobs, unknown = [], set()
+        # Closed whatever happens: left open, they would keep the file locked.
+        with contextlib.closing(self._rows("job", job_columns(version), version)) as rows:
+            for row in rows:
+                try:
+                    jobs.append(read_job(upgrade(row, version)))
+                except UnknownKind as error:
+                    unknown.add(str(error))
+        with contextlib.closing(self._rows("piece", PIECE_COLUMNS, version)) as rows:
+            pieces = [read_piece(row) for row in rows]
+        if unknown:
+            log.warning(
+                "the journal %s has jobs of a kind that this version does not know (%s): "
+                "they stay in it, not taken up", self.path, ", ".join(sorted(unknown)),
+            )  # fmt: skip
         jobs.sort(key=lambda job: job.created_s)
-        return jobs, self._rows("piece", PIECE_COLUMNS, read_piece, version)
+        return jobs, pieces
 
-    def _rows(self, table: str, columns: str, read: Callable[[Row], T], version: int) -> list[T]:
-        """What the rows of a table say. Raises `ValueError` if one is not as it was written."""
+    def _rows(self, table: str, columns: str, version: int) -> Generator[Row, None, None]:
+        """The rows of a table. Raises `ValueError` if one is not as it was written."""
         # Version 1 had no check sums.
         written_ = "check_sum" if version > 1 else f"check_sum_of({columns})"
         rows = self._database.execute(f"SELECT {written_}, {columns} FROM {table}")  # noqa: S608
-        found = []
-        with contextlib.closing(rows):  # left open, it would keep the file locked
+        with contextlib.closing(rows):
             for written, *row in rows:
                 if written != check_sum(*row):
                     raise ValueError(f"a {table} is not as it was written")
-                found.append(read(tuple(row)))
-        return found
+                yield tuple(row)
 
     def note(self, job: Job) -> None:
         """Note a job as it is now. Returns at once; written with the next batch."""
@@ -164,6 +176,8 @@ class Journal:
 
     def _keeps_up(self, waiting: int) -> bool:
         """Whether the disk keeps up; where it hangs, notes are dropped, not piled up."""
+        if self._sealed:
+            return False
         if waiting < MOST_WAITING:
             return True
         if not self._behind:
@@ -173,11 +187,17 @@ class Journal:
 
     def drop_pieces(self, grid: str, indices: range) -> None:
         """Note that nothing can go on from these pieces of a grid any more."""
+        if self._sealed:
+            return
         self._pieces = [
             piece for piece in self._pieces if piece[0] != grid or piece[1] not in indices
         ]
         self._dropped.append((grid, indices.start, indices.stop))
         self._wake.set()
+
+    def seal(self) -> None:
+        """Take no more notes; what was noted is still written."""
+        self._sealed = True
 
     async def flush(self) -> None:
         """Write what is noted. An error of the disk is logged; the service goes on without."""

@@ -6,21 +6,17 @@ from collections import Counter
 from functools import partial
 from typing import Final
 
+from primesvc.collect.records import GRIDS
 from primesvc.compute.dispatcher import Dispatcher
 from primesvc.errors import PrimesvcError, RangeNotAllowed, ServiceClosed, ServiceFull
 from primesvc.jobs.admission import Admission
-from primesvc.jobs.job import Job, Kind, State
-from primesvc.jobs.journal import Journal
-from primesvc.jobs.planner import make_plan
-from primesvc.jobs.recorder import Recorder
-from primesvc.jobs.restorer import restore
-from primesvc.jobs.runner import run_job
+from primesvc.jobs.job import Job
+from primesvc.jobs.recorder import NullRecorder
+from primesvc.jobs.restorer import left_s, restore
 from primesvc.jobs.table import JobTable
-from primesvc.sieve.engine import Engine
-from primesvc.sieve.grid import CELLS, SEGMENTS, Grid
+from primesvc.kinds.base import Question, Resources
 from primesvc.sieve.packed import Summary
-from primesvc.sieve.range import Range
-from primesvc.store.segments import SegmentStore
+from primesvc.states import State
 
 log = logging.getLogger(__name__)
 
@@ -31,78 +27,66 @@ LOOK_S: Final = 0.2
 class JobManager:
     """All jobs of a service; each unfinished one is an `asyncio.Task`.
 
-    `ahead` is how many chunks one job asks for at a time, `cache_bytes` what
-    the cache holds. With a journal, `resume` first; `close` in the end.
+    The recorder notes what happens to them. `resume` first; `close` in the end.
     """
 
     def __init__(
         self,
         table: JobTable,
-        store: SegmentStore,
+        recorder: NullRecorder,
+        resources: Resources,
         dispatcher: Dispatcher,
-        engine: Engine,
-        *,
-        cache_bytes: int,
-        ahead: int,
         admission: Admission,
     ) -> None:
         self.table = table
         self.admission = admission
         self.ended: Counter[State] = Counter()
         """How many jobs ended in each state, also those that were forgotten since."""
-        self._store = store
+        self._recorder = recorder
+        self._resources = resources
         self._dispatcher = dispatcher
-        self._engine = engine
-        self._cache_bytes = cache_bytes
-        self._ahead = ahead
         self._running: dict[str, asyncio.Task[None]] = {}
-        # Also those of cancelled jobs whose range was submitted again before they ended.
+        # Also those of cancelled jobs whose question was submitted again before they ended.
         self._tasks: set[asyncio.Task[None]] = set()
-        self._recorder: Recorder | None = None
         self._draining = False
 
-    async def submit(self, range_: Range, kind: Kind) -> Job:
-        """The job for a range: the one there is, or a new one that starts at once.
+    async def submit(self, question: Question) -> Job:
+        """The job for a question: the one there is, or a new one that starts at once.
 
-        Raises `RangeNotAllowed` as `Admission.check` does and for more pieces than
-        the table has room for, `ServiceFull` and `ServiceClosed`.
+        Raises `RangeNotAllowed` as `Admission.check` does, `ServiceFull` and `ServiceClosed`.
         """
-        job = self.table.find(range_, kind)
+        job = self.table.find(question)
         if job is not None:
             return job
-        self.admission.check(range_, kind)
-        # What is only counted is not kept: it would push out what is read.
-        cache_bytes = 0 if kind is Kind.COUNT else self._cache_bytes
-        plan = await make_plan(range_, self._store, self._engine, cache_bytes=cache_bytes)
+        self.admission.check(question)
+        work = await question.plan(self._resources)
         # Another request for it may have come meanwhile.
-        job = self.table.find(range_, kind)
+        job = self.table.find(question)
         if job is not None:
             return job
         if self._draining:
             raise ServiceClosed
-        self.table.check_size(plan)
-        job = Job(range_, plan, kind)
+        job = Job(question, work)
         self.table.add(job)
         self._start(job)
         return job
 
     def _start(self, job: Job) -> None:
-        if self._recorder is not None:
-            self._recorder.begun(job)
-        task = asyncio.create_task(self._run(job), name=f"job {job.kind} {job.range}")
+        self._recorder.begun(job)
+        task = asyncio.create_task(self._run(job), name=f"job {job.question.key}")
         self._running[job.id] = task
         self._tasks.add(task)
         task.add_done_callback(partial(self._ended, job))
 
     async def _run(self, job: Job) -> None:
         job.start()
-        queue = self._dispatcher.queue(str(job.range))
+        queue = self._dispatcher.queue(job.question.key)
         try:
-            await run_job(job, self._store, queue, ahead=self._ahead)
+            await job.work.run(self._resources, queue)
         except PrimesvcError as error:
             job.fail(error)
         except Exception as error:
-            log.exception("the job %s failed", job.range)
+            log.exception("the job for %s failed", job.question)
             job.fail(error)
         else:
             job.succeed()
@@ -117,8 +101,7 @@ class JobManager:
 
     def _finish(self, job: Job) -> None:
         self.table.note_end(job)
-        if self._recorder is not None:
-            self._recorder.ended(job)
+        self._recorder.ended(job)
 
     def cancel(self, job: Job) -> None:
         """Stop a job; what it shares with others goes on. Nothing if it is finished.
@@ -139,39 +122,31 @@ class JobManager:
         self.cancel(job)
         self.table.forget(job)
 
-    async def resume(self, journal: Journal, *, ttl_s: float) -> None:
-        """Take up the jobs of a journal, and note in it what happens from now on."""
-        jobs, pieces = await journal.load()
-        recorder = self._recorder = Recorder(journal, self.table)
-        for grid in (SEGMENTS, CELLS):
-            for signature, index, count, digits in pieces:
-                if signature == grid.signature:
-                    self._store.recall(grid, index, Summary(count, digits))
+    async def resume(self) -> None:
+        """Take up the jobs that an earlier run noted."""
+        jobs, pieces = await self._recorder.load()
+        for signature, index, count, digits in pieces:
+            if (grid := GRIDS.get(signature)) is not None:
+                self._resources.store.recall(grid, index, Summary(count, digits))
         for known in jobs:
-            try:
-                job = restore(known, ttl_s=ttl_s, check_size=self.table.check_size)
-                if job is not None:
-                    self.table.add(job)
-            except (RangeNotAllowed, ServiceFull) as error:
-                log.warning("the job %s stays in the journal, not taken up: %s", known.range, error)
+            left = left_s(known, self.table.ttl_s)
+            if left <= 0:
+                self._recorder.forgotten(known.id)
                 continue
-            if job is None:
-                journal.forget(known.id)
-            elif job.state.final:
-                self.table.note_end(job)
+            try:
+                self.admission.check_known(known.question)
+                job = restore(known)
+                self.table.add(job)
+            except (RangeNotAllowed, ServiceFull) as error:
+                log.warning(
+                    "the job for %s stays in the journal, not taken up: %s", known.question, error
+                )
+                continue
+            if job.state.final:
+                self.table.note_end(job, left_s=left)
             else:
                 self._start(job)
-        recorder.resumed(pieces)
-
-    def sieved(self, grid: Grid, summaries: dict[int, Summary]) -> None:
-        """Note pieces that were sieved, for the journal."""
-        if self._recorder is not None:
-            self._recorder.sieved(grid, summaries)
-
-    def forgotten(self, job: Job) -> None:
-        """Note that the table forgot a job, for the journal."""
-        if self._recorder is not None:
-            self._recorder.forgotten(job)
+        self._recorder.resumed(pieces)
 
     def drain(self) -> None:
         """Take no new jobs from now on."""
@@ -202,7 +177,7 @@ class JobManager:
     async def close(self) -> None:
         """Stop the jobs; the journal keeps those that are unfinished as they are."""
         self.drain()
-        self._recorder = None
+        self._recorder.close()
         for task in self._tasks:
             task.cancel()
         if self._tasks:

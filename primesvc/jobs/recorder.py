@@ -2,65 +2,103 @@
 
 from collections.abc import Iterable, Mapping
 
-from primesvc.jobs.job import Job, Plan
+from primesvc.collect.plan import Plan
+from primesvc.jobs.job import Job
 from primesvc.jobs.journal import Journal
-from primesvc.jobs.records import Piece
-from primesvc.jobs.table import JobTable
+from primesvc.jobs.records import JournaledJob, Piece
 from primesvc.sieve.grid import Grid
 from primesvc.sieve.packed import Summary
 
 
-class Recorder:
-    """What the journal is told of the jobs in a table.
+class NullRecorder:
+    """Where there is no journal nothing is noted."""
+
+    async def load(self) -> tuple[list[JournaledJob], list[Piece]]:
+        """The jobs and the pieces that an earlier run noted; they are handed over once."""
+        return [], []
+
+    def begun(self, job: Job) -> None:
+        """An unfinished job is in the table."""
+
+    def resumed(self, pieces: Iterable[Piece]) -> None:
+        """All jobs are taken up again; of the pieces in the journal only theirs are to stay."""
+
+    def ended(self, job: Job) -> None:
+        """A job has reached its final state; may be told again."""
+
+    def forgotten(self, job_id: str) -> None:
+        """The job with this id is forgotten."""
+
+    def sieved(self, grid: Grid, summaries: Mapping[int, Summary]) -> None:
+        """Pieces were sieved, for a job or a reader."""
+
+    def close(self) -> None:
+        """Note nothing from now on: jobs that are unfinished stay so."""
+
+
+class Recorder(NullRecorder):
+    """Notes in a journal what it is told.
 
     A piece is noted as long as an unfinished job collects it, so the journal
     holds no more of them than those jobs have.
     """
 
-    def __init__(self, journal: Journal, table: JobTable) -> None:
-        self._journal = journal
-        self._table = table
-        self._plans: dict[Job, Plan] = {}
+    def __init__(self, journal: Journal) -> None:
+        self.journal = journal
+        # Unfinished jobs, and what they collect.
+        self._plans: dict[Job, Plan | None] = {}
+
+    async def load(self) -> tuple[list[JournaledJob], list[Piece]]:
+        """As the journal has them."""
+        return await self.journal.load()
+
+    def begun(self, job: Job) -> None:
+        """Note the job, and from now on its pieces."""
+        collected = job.work.collected
+        self._plans[job] = None if collected is None else collected.plan
+        self.journal.note(job)
 
     def resumed(self, pieces: Iterable[Piece]) -> None:
-        """All jobs are taken up again; of the pieces in the journal only theirs are to stay."""
+        """Drop the other pieces."""
         known: dict[str, list[int]] = {}
         for signature, index, _, _ in pieces:
             known.setdefault(signature, []).append(index)
         for signature, found in known.items():
-            wanted = (p.indices for p in self._plans.values() if p.grid.signature == signature)
+            wanted = self._indices(signature)
             for indices in _without(range(min(found), max(found) + 1), wanted):
-                self._journal.drop_pieces(signature, indices)
-
-    def begun(self, job: Job) -> None:
-        """An unfinished job is in the table."""
-        self._plans[job] = job.plan
-        self._journal.note(job)
+                self.journal.drop_pieces(signature, indices)
 
     def ended(self, job: Job) -> None:
-        """A job has reached its final state; may be told again."""
-        if self._table.knows(job):
-            self._journal.note(job)
-        plan = self._plans.pop(job, None)
+        """Note how it ended, once, and drop the pieces that no other job collects."""
+        if job not in self._plans:
+            return
+        self.journal.note(job)
+        plan = self._plans.pop(job)
         if plan is not None:
-            for indices in _without(plan.indices, self._indices(plan.grid)):
-                self._journal.drop_pieces(plan.grid.signature, indices)
+            signature = plan.grid.signature
+            for indices in _without(plan.indices, self._indices(signature)):
+                self.journal.drop_pieces(signature, indices)
 
-    def forgotten(self, job: Job) -> None:
-        """The table has forgotten a job."""
-        self._journal.forget(job.id)
+    def forgotten(self, job_id: str) -> None:
+        """Drop it from the journal."""
+        self.journal.forget(job_id)
 
     def sieved(self, grid: Grid, summaries: Mapping[int, Summary]) -> None:
-        """Pieces were sieved, for a job or a reader."""
-        wanted = list(self._indices(grid))
-        self._journal.note_pieces(
+        """Note those that unfinished jobs collect."""
+        wanted = self._indices(grid.signature)
+        self.journal.note_pieces(
             (grid.signature, index, summary.count, summary.digits)
             for index, summary in summaries.items()
             if any(index in indices for indices in wanted)
         )
 
-    def _indices(self, grid: Grid) -> Iterable[range]:
-        return (plan.indices for plan in self._plans.values() if plan.grid is grid)
+    def close(self) -> None:
+        """Let the journal take no more notes."""
+        self.journal.seal()
+
+    def _indices(self, signature: str) -> list[range]:
+        plans = self._plans.values()
+        return [plan.indices for plan in plans if plan and plan.grid.signature == signature]
 
     def __repr__(self) -> str:
         return f"<Recorder of {len(self._plans)} unfinished jobs>"

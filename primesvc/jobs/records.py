@@ -5,41 +5,29 @@ still be a page. What cannot be true is refused whatever its check sum says, sin
 version 1 had none: `ValueError` tells what is wrong, and the whole journal is to be left alone.
 """
 
-import math
+import json
 import re
 import zlib
 from dataclasses import dataclass
 from typing import Any, Final
 
-import numpy as np
-from numpy.typing import NDArray
-
-from primesvc.errors import RangeNotAllowed
-from primesvc.jobs.job import Job, Kind, State, job_id
-from primesvc.sieve.grid import CELLS, SEGMENTS, Grid
-from primesvc.sieve.packed import digit_cuts
-from primesvc.sieve.range import Range
+from primesvc.collect.records import GRIDS, may_hold
+from primesvc.jobs.job import Job, job_id
+from primesvc.kinds.base import Question, Work
+from primesvc.kinds.catalog import KINDS
+from primesvc.states import State
 
 JOB_COLUMNS: Final = (
-    'id, kind, start, "end", state, created_s, started_s, finished_s, error, grid, keep, summaries'
+    "id, kind, parameters, state, created_s, started_s, finished_s, error, findings"
 )
 
 PIECE_COLUMNS: Final = "grid, number, count, digits"
 
-GRIDS: Final = {grid.signature: grid for grid in (SEGMENTS, CELLS)}
-"""The grids as they are cut now; of others nothing can be used, but they are no damage."""
-
 _SIGNATURE: Final = re.compile(r"[a-z]{1,20}:[0-9a-f]{8}", re.ASCII)
-_DIGITS: Final = re.compile(r"0|[1-9][0-9]{0,19}", re.ASCII)
+_KIND: Final = re.compile(r"[a-z][a-z0-9_]{0,39}", re.ASCII)
 
 _LAST_S: Final = 2.5e11
 """A time in the year 9892: later ones are none, and no date can be made of them."""
-
-_LONGEST_GAP: Final = 1550
-"""From one prime to the next below 2^64 at the most (Oliveira e Silva, Herzog, Pardi 2014)."""
-
-_MOST_COMPRESSED: Final = 64
-"""Bytes in one of packed summaries at the most: counts vary too much for more than 8."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,24 +35,23 @@ class JournaledJob:
     """A job as the journal knows it."""
 
     id: str
-    kind: Kind
-    range: Range
+    question: Question
     state: State
     created_s: float
     started_s: float | None
     finished_s: float | None
     error: str | None
-    grid: str
-    """Name and cut of the grid; summaries of another cut are of no use."""
-    keep: bool
-    summaries: NDArray[np.uint32] | None
-    """Count and digits a piece, shape (pieces, 2); of jobs that succeeded on a grid cut as now."""
+    work: Work
 
 
 Piece = tuple[str, int, int, int]
 """Grid, index, count and digits of a piece."""
 
 Row = tuple[Any, ...]
+
+
+class UnknownKind(Exception):
+    """A job is of a kind that another version of primesvc knows; its row is no damage."""
 
 
 def check_sum(*values: Any) -> int:
@@ -81,45 +68,36 @@ def job_row(job: Job) -> Row:
     """The row of a job as it is now, without its check sum."""
     # What SQLite cannot store as text would keep the whole batch from being written.
     error = None if job.error is None else str(job.error).encode(errors="replace").decode()
-    summaries = None
-    if job.state is State.SUCCEEDED:
-        summaries = zlib.compress(job.summaries.astype("<u4").tobytes(), 1)
     return (
-        job.id, job.kind.value, str(job.range.start), str(job.range.end), job.state.value,
-        job.created_s, job.started_s, job.finished_s, error, job.plan.grid.signature,
-        int(job.plan.keep), summaries,
+        job.id, job.kind, write_parameters(job.question.parameters), job.state.value,
+        job.created_s, job.started_s, job.finished_s, error,
+        job.work.record(complete=job.state is State.SUCCEEDED),
     )  # fmt: skip
 
 
 def read_job(row: Row) -> JournaledJob:
-    """The job of a row. Raises `ValueError` if the row cannot be true."""
-    id_, kind, start, end, state, created_s, started_s, finished_s, error, grid, keep, blob = row
+    """The job of a row. Raises `ValueError` if the row cannot be true, and `UnknownKind`."""
+    id_, kind, parameters, state, created_s, started_s, finished_s, error, findings = row
 
     def check(holds: bool, what: str) -> None:
         if not holds:
             raise ValueError(f"the {what} of the job {str(id_)[:36]!r} cannot be true")
 
-    check(kind in list(Kind) and state in list(State), "kind or state")
-    kind, state = Kind(kind), State(state)
-    range_ = _read_range(start, end)
-    if range_ is None:
-        raise ValueError(f"the job {str(id_)[:36]!r} has no range")
-    check(id_ == job_id(range_, kind), "id or range")
+    check(isinstance(kind, str) and _KIND.fullmatch(kind) is not None, "kind")
+    if kind not in KINDS:
+        raise UnknownKind(kind)
+    check(state in list(State), "state")
+    state = State(state)
+    question = _read_question(kind, parameters)
+    if question is None:
+        raise ValueError(f"the job {str(id_)[:36]!r} has no question")
+    check(id_ == job_id(question), "id or question")
     check(_is_time(created_s) and (started_s is None or _is_time(started_s)), "beginning")
     check(_is_time(finished_s) if state.final else finished_s is None, "end")
     check(isinstance(error, str) if state is State.FAILED else error is None, "error")
-    check(_is_signature(grid), "grid")
-    check(type(keep) is int and keep in (0, 1), "plan")
-    succeeded = state is State.SUCCEEDED
-    check(isinstance(blob, bytes) if succeeded else blob is None, "count")
-    summaries = None
-    if succeeded and grid in GRIDS:
-        summaries = _read_summaries(blob, range_, GRIDS[grid])
-        check(summaries is not None, "count")
-    return JournaledJob(
-        id_, kind, range_, state, created_s, started_s, finished_s, error, grid, bool(keep),
-        summaries,
-    )  # fmt: skip
+    check(isinstance(findings, bytes), "findings")
+    work = question.recall(findings, complete=state is State.SUCCEEDED)
+    return JournaledJob(id_, question, state, created_s, started_s, finished_s, error, work)
 
 
 def read_piece(row: Row) -> Piece:
@@ -132,18 +110,28 @@ def read_piece(row: Row) -> Piece:
         if not 0 <= number < len(grid):
             raise ValueError(f"there is no piece {number} of {signature}")
         piece = grid.piece(number)
-        if not _may_hold(piece, count, digits):
+        if not may_hold(piece, count, digits):
             raise ValueError(f"the range {piece} does not hold {count} primes of {digits} digits")
     return signature, number, count, digits
 
 
-def _read_range(start: object, end: object) -> Range | None:
-    if not all(isinstance(n, str) and _DIGITS.fullmatch(n) for n in (start, end)):
+def write_parameters(parameters: Any) -> str:
+    """The parameters of a question as JSON, every value as text."""
+    return json.dumps({name: str(value) for name, value in parameters.items()})
+
+
+def _read_question(kind: str, text: object) -> Question | None:
+    """The question that was written so, and not otherwise; None if there is none."""
+    if not isinstance(text, str):
         return None
     try:
-        return Range(int(str(start)), int(str(end)))
-    except RangeNotAllowed:
+        values = json.loads(text)
+        if not isinstance(values, dict):
+            return None
+        question = KINDS[kind].read(values)
+    except (ValueError, RecursionError):
         return None
+    return question if write_parameters(question.parameters) == text else None
 
 
 def _is_signature(value: object) -> bool:
@@ -152,44 +140,3 @@ def _is_signature(value: object) -> bool:
 
 def _is_time(value: object) -> bool:
     return type(value) is float and 0 <= value < _LAST_S
-
-
-def _most_primes(span: int) -> int:
-    """More primes than that no range of so many numbers holds (Montgomery, Vaughan 1973)."""
-    return 1 if span == 1 else int(2 * span / math.log(span))
-
-
-def _may_hold(range_: Range, count: int, digits: int) -> bool:
-    """Whether the range may hold so many primes, which have so many digits together."""
-    if not range_.span // _LONGEST_GAP <= count <= _most_primes(range_.span):
-        return False
-    return count * len(str(range_.start)) <= digits <= count * len(str(range_.end))
-
-
-def _read_summaries(blob: bytes, range_: Range, grid: Grid) -> NDArray[np.uint32] | None:
-    """The summaries of the pieces of the range, None if these bytes cannot be they."""
-    indices = grid.cover(range_)
-    size = 8 * len(indices)
-    if size > _MOST_COMPRESSED * len(blob):
-        return None
-    unpacker = zlib.decompressobj()
-    try:
-        data = unpacker.decompress(blob, size + 1)
-    except zlib.error:
-        return None
-    if len(data) != size or not unpacker.eof or unpacker.unused_data:
-        return None
-    summaries = np.frombuffer(data, "<u4").reshape(-1, 2).astype(np.uint32)
-    counts, digits = summaries.astype(np.uint64).T
-    spans = [grid.piece(index).span for index in (indices[0], indices[-1])]
-    fewest, most = np.full(len(counts), 20, np.uint64), np.zeros(len(counts), np.uint64)
-    for part in digit_cuts(range_):
-        pieces = grid.cover(part)
-        at = slice(pieces.start - indices.start, pieces.stop - indices.start)
-        width = np.uint64(len(str(part.start)))
-        fewest[at], most[at] = np.minimum(fewest[at], width), width
-    fit = (counts <= _most_primes(max(spans))) & (digits >= counts * fewest)
-    fit &= digits <= counts * most
-    fit[1:-1] &= counts[1:-1] >= min(spans) // _LONGEST_GAP
-    holds = _may_hold(range_, int(counts.sum()), int(digits.sum()))
-    return summaries if holds and bool(fit.all()) else None

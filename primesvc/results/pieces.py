@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from primesvc.collect.plan import Plan
 from primesvc.compute.dispatcher import Queue
-from primesvc.jobs.job import Plan
 from primesvc.results.result import Result
 from primesvc.sieve.cost import expected_primes
 from primesvc.sieve.engine import Engine

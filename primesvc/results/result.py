@@ -6,7 +6,8 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from primesvc.jobs.job import Job, Plan
+from primesvc.collect.collected import Collected
+from primesvc.collect.plan import Plan
 from primesvc.sieve.packed import Summary
 from primesvc.sieve.range import Range
 
@@ -22,24 +23,24 @@ class Result:
     """Their decimal digits; shape (pieces,)."""
 
     @classmethod
-    def of(cls, job: Job) -> Self:
-        """The result of a job. Raises as `Job.check` does if there is none."""
-        job.check()
-        summaries = job.summaries.astype(np.int64)
-        return cls(job.plan, summaries[:, 0], summaries[:, 1])
+    def of(cls, collected: Collected) -> Self:
+        """All that was collected, which is complete."""
+        summaries = collected.summaries.astype(np.int64)
+        return cls(collected.plan, summaries[:, 0], summaries[:, 1])
 
     @classmethod
-    def front_of(cls, job: Job) -> Self | None:
-        """What can be read of a job already: the pieces from the first on that are summarised.
+    def front_of(cls, collected: Collected) -> Self | None:
+        """What can be read already: the pieces from the first on that are summarised.
 
         None while the first is not.
         """
-        if job.front == 0:
+        front, plan = collected.front, collected.plan
+        if front == 0:
             return None
-        indices = job.plan.indices[: job.front]
-        last = job.plan.piece(indices[-1])
-        plan = replace(job.plan, range=Range(job.range.start, last.end), indices=indices)
-        summaries = job.summaries[: job.front].astype(np.int64)
+        indices = plan.indices[:front]
+        last = plan.piece(indices[-1])
+        plan = replace(plan, range=Range(plan.range.start, last.end), indices=indices)
+        summaries = collected.summaries[:front].astype(np.int64)
         return cls(plan, summaries[:, 0], summaries[:, 1])
 
     @property

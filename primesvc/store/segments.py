@@ -64,7 +64,8 @@ class InFlight:
     """A call for neighbouring pieces that waits or runs, and how many wait for it.
 
     `done` is done when the pieces are stored; `summaries` and `packed`
-    then hold what was found, by index of the piece.
+    then hold what was found, by index of the piece, the latter as long as
+    somebody has not released it.
     """
 
     __slots__ = (
@@ -202,6 +203,7 @@ class SegmentStore:
     def release(self, in_flight: InFlight) -> None:
         """Stop waiting for a call in flight; the last to leave drops it, see the rules."""
         in_flight.waiting -= 1
+        self._drop_primes(in_flight)
         if in_flight.waiting or in_flight.call.done.done():
             return
         if not in_flight.call.started:
@@ -295,7 +297,7 @@ class SegmentStore:
                 caching.add_done_callback(self._caching.discard)
                 return  # until it is found in the cache it is found in flight
             in_flight.done.set_result(None)
-        self._forget(in_flight)
+        self._close(in_flight)
 
     def _take(self, in_flight: InFlight, result: CallResult) -> None:
         """Take what was found off the result, and give its memory back."""
@@ -323,7 +325,17 @@ class SegmentStore:
             except Exception as error:  # a cache elsewhere may fail in many ways
                 self._cache_failed(error)
         in_flight.done.set_result(None)
+        self._close(in_flight)
+
+    def _close(self, in_flight: InFlight) -> None:
+        """Nobody can join what is done."""
         self._forget(in_flight)
+        self._drop_primes(in_flight)
+
+    def _drop_primes(self, in_flight: InFlight) -> None:
+        """Let go of the packed primes once they are stored and nobody waits for them."""
+        if in_flight.waiting == 0 and in_flight.done.done():
+            in_flight.packed.clear()
 
     def _cache_failed(self, error: Exception) -> None:
         """The work goes on without the cache; one line a row of failures tells why it is slow."""

@@ -8,6 +8,7 @@ from multidict import CIMultiDict
 
 from primesvc.errors import JobGone, UnknownJob
 from primesvc.formats.text import CONTRACT
+from primesvc.kinds.primes import Primes
 from primesvc.results.layout import Layout
 from primesvc.results.result import Result
 from primesvc.web.context import context_of, find_job
@@ -27,11 +28,18 @@ def _id_answer(job_id: str) -> tuple[bytes, "CIMultiDict[str]"]:
     )
 
 
+# Reading a request takes longer than answering it.
+@lru_cache(maxsize=1024)
+def _question(query: str) -> Primes:
+    """The question of a query string. Raises `InvalidParameter` and `RangeNotAllowed`."""
+    return Primes(read_range(query))
+
+
 async def submit_range(request: web.Request) -> web.Response:
     """POST /primes?start_num=&end_num=: the id of the job for the closed range, as JSON."""
     service = context_of(request).service
-    range_ = read_range(request.rel_url.raw_query_string)
-    job = service.find(range_) or await service.submit(range_)
+    question = _question(request.rel_url.raw_query_string)
+    job = service.find(question) or await service.submit(question)
     body, headers = _id_answer(job.id)
     return web.Response(body=body, headers=headers)
 
@@ -47,9 +55,10 @@ async def get_result(request: web.Request) -> web.StreamResponse:
     if job.finished_s is None:
         return web.Response(status=204, headers={"Retry-After": "1", "Cache-Control": "no-store"})
     if "Range" not in request.headers:
-        body = job.rendered.get(CONTRACT.name) or await service.small_body(job, CONTRACT)
+        body = service.jobs.kept(job, CONTRACT.name) or await service.small_body(job, CONTRACT)
         if body is not None:
             return web.Response(body=body, headers=_RESULT_HEADERS)
-    layout = Layout(Result.of(job), CONTRACT)
+    job.check()
+    layout = Layout(Result.of(job.collected), CONTRACT)
     tag = f"{job.id}-v1-{CONTRACT.name}"
     return await send_layout(request, layout, CIMultiDict(), tag, codings=False)

@@ -1,33 +1,30 @@
 """The documents that tell of jobs, as JSON."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 from aiohttp import web
 
 from primesvc.errors import PrimesvcError
-from primesvc.formats.base import total_bytes
-from primesvc.formats.catalog import FORMATS
-from primesvc.jobs.job import Job, Kind, State
-from primesvc.sieve.packed import Summary
-from primesvc.sieve.range import Range
+from primesvc.jobs.job import Job
+from primesvc.kinds.base import Question
+from primesvc.states import State
 from primesvc.web.links import path_of
-from primesvc.web.negotiation import number_writer
+from primesvc.web.negotiation import as_written, wants_strings
 from primesvc.web.problems import problem_document
 
 
 def job_document(request: web.Request, job: Job) -> dict[str, Any]:
     """All that is known of a job. Numbers as strings if the request has `numbers=string`."""
-    number = number_writer(request)
+    strings = wants_strings(request)
     return {
         "id": job.id,
-        "kind": job.kind.value,
+        "kind": job.kind,
         "state": job.state.value,
-        "start": number(job.range.start),
-        "end": number(job.range.end),
+        **as_written(job.question.parameters, strings=strings),
         "progress": job.progress,
-        "count": number(job.count),
+        **as_written(job.work.findings, strings=strings),
         "rate": job.rate and round(job.rate),
         "eta_s": None if job.eta_s is None else round(job.eta_s, 3),
         "created": _time(job.created_s),
@@ -43,27 +40,20 @@ def links(request: web.Request, job: Job) -> dict[str, str]:
     names = ["job", "events"]
     if not job.state.final:
         names.append("cancel")
-    if job.kind is Kind.PRIMES and job.state not in (State.FAILED, State.CANCELLED):
+    if job.question.listed and job.state not in (State.FAILED, State.CANCELLED):
         names += ["primes", "result"]
     return {"self" if name == "job" else name: path_of(request, name, id=job.id) for name in names}
 
 
 def estimate_document(
-    request: web.Request, range_: Range, kind: Kind, expected: Summary, seconds: float
+    request: web.Request, question: Question, expected: Mapping[str, Any], seconds: float
 ) -> dict[str, Any]:
     """What a job would give and cost, before it is submitted."""
-    number = number_writer(request)
+    strings = wants_strings(request)
     return {
-        "kind": kind.value,
-        "start": number(range_.start),
-        "end": number(range_.end),
-        "estimate": {
-            "count": number(expected.count),
-            "bytes": {
-                name: number(total_bytes(format_, expected)) for name, format_ in FORMATS.items()
-            },
-            "seconds": round(seconds, 6),
-        },
+        "kind": question.kind,
+        **as_written(question.parameters, strings=strings),
+        "estimate": {**as_written(expected, strings=strings), "seconds": round(seconds, 6)},
     }
 
 

@@ -35,7 +35,8 @@ async def get_primes(request: web.Request) -> web.StreamResponse:
     offset, limit = read_count(request, "offset"), read_count(request, "limit")
     if not job.state.final and (offset is not None or limit is not None):
         return await _send_front(request, job, format_, offset or 0, limit)
-    result = Result.of(job)
+    job.check()
+    result = Result.of(job.collected)
     headers = CIMultiDict(
         {
             "Vary": "Accept, Accept-Encoding",
@@ -61,7 +62,7 @@ async def _send_front(
 ) -> web.StreamResponse:
     """A page of a job that still runs, as far as it has come: it may be shorter than asked for."""
     service = context_of(request).service
-    front = Result.front_of(job)
+    front = Result.front_of(job.collected)
     page = None
     headers = CIMultiDict({"Cache-Control": "no-store", "Vary": "Accept", "Retry-After": "1"})
     if front is not None:

@@ -104,4 +104,4 @@ class Event(NamedTuple):
 
 def event_id(job: Job) -> str:
     """The id of the event that tells of the job as it is now."""
-    return f"{job.pieces_done}-{job.state.value}"
+    return f"{job.work.updates}-{job.state.value}"

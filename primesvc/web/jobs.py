@@ -9,19 +9,16 @@ from multidict import CIMultiDict
 from werkzeug.http import parse_list_header
 
 from primesvc.errors import InvalidParameter, JobConflict
-from primesvc.jobs.job import Job, Kind, State
-from primesvc.sieve.range import Range
+from primesvc.jobs.job import Job
+from primesvc.kinds.catalog import read_question
+from primesvc.kinds.parameters import read_choice
+from primesvc.states import State
 from primesvc.web.bodies import read_json_object
 from primesvc.web.context import context_of, find_job
 from primesvc.web.documents import estimate_document, job_document, list_document
 from primesvc.web.links import add_page_links, path_of
 from primesvc.web.negotiation import wants_strings
-from primesvc.web.parameters import (
-    read_choice,
-    read_count,
-    read_number,
-    read_seconds,
-)
+from primesvc.web.parameters import read_count, read_seconds
 from primesvc.web.streams import send_body
 
 MAX_WAIT_S: Final = 60.0
@@ -35,22 +32,18 @@ MAX_PAGE: Final = 1000
 
 
 async def submit_job(request: web.Request) -> web.Response:
-    """POST /jobs: a job for a range, or with `dry_run` an estimate of it.
+    """POST /jobs: a job for a question, or with `dry_run` an estimate of it.
 
     202, or 200 if the job is finished, also within `Prefer: wait=N` seconds.
     """
     service = context_of(request).service
     values = await _read_submission(request)
-    kind = Kind(read_choice("kind", values.get("kind", "primes"), [k.value for k in Kind]))
-    start, end = (read_number(name, values.get(name)) for name in ("start", "end"))
-    if end < start:
-        raise InvalidParameter("end", f"it must not be below start; {end} is below {start}")
-    range_ = Range(start, end)
+    question = read_question(values)
     if read_choice("dry_run", values.get("dry_run", "false"), ["true", "false"]) == "true":
-        expected, seconds = service.estimate(range_, kind)
-        return _json(estimate_document(request, range_, kind, expected, seconds))
+        expected, seconds = service.estimate(question)
+        return _json(estimate_document(request, question, expected, seconds))
     wait_s, asynchronous = _read_prefer(request)
-    job = await service.submit(range_, kind)
+    job = await service.submit(question)
     await job.ends_within(wait_s or 0)
     status = 200 if job.state.final else 202
     headers = CIMultiDict({"Location": _url_of(request, job)})
@@ -64,8 +57,8 @@ async def submit_job(request: web.Request) -> web.Response:
 
 async def _read_submission(request: web.Request) -> dict[str, Any]:
     body = await read_json_object(request)
-    for name in ("start", "end", "kind", "dry_run"):
-        if name in body and name in request.query:
+    for name in body:
+        if name in request.query:
             raise InvalidParameter(name, "it is given twice, in the query and in the body")
     return {**request.query, **body}
 

@@ -18,9 +18,9 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 
 from primesvc.compute.histogram import Histogram
-from primesvc.jobs.job import State
 from primesvc.runtime import Snapshot
 from primesvc.service import PrimeService, Readiness
+from primesvc.states import State
 from primesvc.web.counters import Counters
 from primesvc.web.event_streams import EventStreams
 

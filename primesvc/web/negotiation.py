@@ -2,8 +2,8 @@
 
 import ipaddress
 import re
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
 from aiohttp import web
 from werkzeug.datastructures import Accept, MIMEAccept
@@ -12,10 +12,10 @@ from werkzeug.http import parse_accept_header
 from primesvc.formats.base import Format
 from primesvc.formats.catalog import AS_STRINGS, FORMATS
 from primesvc.formats.coding import CODINGS
+from primesvc.kinds.parameters import read_choice
 from primesvc.web.context import context_of
 from primesvc.web.errors import NotAcceptable
 from primesvc.web.forwarded import client_address
-from primesvc.web.parameters import read_choice
 
 NUMBERS: Final = ("number", "string")
 """How numbers are written in JSON: many readers alter numbers above 2^53 silently."""
@@ -28,9 +28,15 @@ def wants_strings(request: web.Request) -> bool:
     return read_choice("numbers", request.query.get("numbers", "number"), NUMBERS) == "string"
 
 
-def number_writer(request: web.Request) -> Callable[[int], int | str]:
-    """What makes of a number what stands for it in JSON. Raises `InvalidParameter`."""
-    return str if wants_strings(request) else int
+def as_written(value: Any, *, strings: bool) -> Any:
+    """The value as it is, or with its whole numbers as strings, however deep they stand."""
+    if not strings:
+        return value
+    if isinstance(value, Mapping):
+        return {name: as_written(member, strings=True) for name, member in value.items()}
+    if isinstance(value, list | tuple):
+        return [as_written(member, strings=True) for member in value]
+    return str(value) if type(value) is int else value
 
 
 def choose_format(request: web.Request) -> Format:

@@ -6,9 +6,9 @@ from typing import Any, Final
 
 from aiohttp import web
 
-from primesvc.jobs.job import State
 from primesvc.runtime import Snapshot
 from primesvc.service import Readiness
+from primesvc.states import State
 from primesvc.web.context import context_of
 from primesvc.web.errors import NotReady
 from primesvc.web.problems import from_error

@@ -30,4 +30,10 @@ async def closed(path: Path) -> Files:
 @pytest.fixture
 def old(path: Path, closed: Files) -> Files:
     """A journal of version 1."""
-    return earlier(path.parent, closed)
+    return earlier(path.parent, closed, 1)
+
+
+@pytest.fixture
+def former(path: Path, closed: Files) -> Files:
+    """A journal of version 2."""
+    return earlier(path.parent, closed, 2)

@@ -10,8 +10,10 @@ from hypothesis import strategies as st
 
 from primesvc import PrimeService, Range, Settings, State
 from primesvc.errors import JournalUnusable
-from primesvc.jobs.job import Kind, job_id
+from primesvc.jobs.job import job_id
 from primesvc.jobs.journal import Journal
+from primesvc.jobs.records import write_parameters
+from primesvc.kinds.count import Count
 from tests.fuzz.journals import (
     Files,
     assert_found,
@@ -27,10 +29,12 @@ EMPTY = re.compile(rb"(?<=\0{16})\0+(?=\0{16})")
 """The inside of what is empty in a file: zeros among zeros."""
 
 
-async def test_what_is_not_damaged_is_taken_up(path: Path, closed: Files, old: Files) -> None:
-    """Nothing that is right is refused: as it was closed, and of version 1, which is led up."""
+async def test_what_is_not_damaged_is_taken_up(
+    path: Path, closed: Files, former: Files, old: Files
+) -> None:
+    """Nothing that is right is refused: as it was closed, and of earlier versions."""
     found = {}
-    for name, files in (("closed", closed), ("old", old)):
+    for name, files in (("closed", closed), ("former", former), ("old", old)):
         files.write(path)
         for _ in range(2):
             result = await opened(path)
@@ -39,7 +43,7 @@ async def test_what_is_not_damaged_is_taken_up(path: Path, closed: Files, old: F
             found[name] = keys(result)
         assert len(found[name][0]) == 7
         assert len(found[name][1]) == 16
-    assert found["closed"] == found["old"]
+    assert found["closed"] == found["former"] == found["old"]
 
 
 # --- bytes ---------------------------------------------------------------------------------------
@@ -77,6 +81,14 @@ async def test_damaged_bytes_of_version_1(path: Path, old: Files, data: st.DataO
     found = await opened(path)
     if found is not None:
         assert_may_be_true(found)
+
+
+@cases(40)
+@given(st.data())
+async def test_damaged_bytes_of_version_2(path: Path, former: Files, data: st.DataObject) -> None:
+    """What an earlier version wrote is led up only if it is as it was written."""
+    right = await right_of(path, former)
+    await assert_found(path, Files(data.draw(damages(former.main))), right)
 
 
 @pytest.mark.slow
@@ -118,8 +130,8 @@ async def test_a_job_too_large_for_the_table_stays_in_the_journal(
     huge = Range(0, 2**63)
     edited(
         path,
-        ("UPDATE job SET id = ?, \"end\" = ? WHERE state = 'queued'",
-         (job_id(huge, Kind.COUNT), str(huge.end))),
+        ("UPDATE job SET id = ?, parameters = ? WHERE state = 'queued'",
+         (job_id(Count(huge)), write_parameters(Count(huge).parameters))),
         sums=True,
     )  # fmt: skip
     async with PrimeService(Settings(workers=1, journal=str(path))) as service:
@@ -128,4 +140,4 @@ async def test_a_job_too_large_for_the_table_stays_in_the_journal(
     journal = await Journal.open(path)
     jobs, _ = await journal.load()
     await journal.close()
-    assert huge in [job.range for job in jobs]
+    assert Count(huge) in [job.question for job in jobs]

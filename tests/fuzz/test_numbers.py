@@ -12,13 +12,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from primesvc.errors import InvalidParameter, RangeNotAllowed
+from primesvc.kinds.parameters import read_choice, read_number
 from primesvc.numbers import read_whole_number
-from primesvc.web.parameters import (
-    read_choice,
-    read_number,
-    read_range,
-    read_seconds,
-)
+from primesvc.web.parameters import read_range, read_seconds
 from tests.fuzz.search import cases, misspelt
 
 ALPHABET = "0123456789+-_.eE*^ \t\n,x/()\0\u0661\u00b2\uff11\u2212\u00a0"

@@ -2,62 +2,91 @@
 
 import pytest
 
+from primesvc.collect.collected import PIECE_BYTES
+from primesvc.collect.plan import Plan
 from primesvc.errors import RangeNotAllowed
 from primesvc.jobs.admission import Admission
-from primesvc.jobs.job import Job, Kind, Plan
+from primesvc.jobs.job import Job
+from primesvc.kinds.base import JOB_BYTES, WORKING_BYTES, Limits
+from primesvc.kinds.count import Count
+from primesvc.kinds.ranges import Collecting
 from primesvc.sieve.engine import load_engine
 from primesvc.sieve.grid import SEGMENTS
 from primesvc.sieve.packed import Summary
 from primesvc.sieve.range import Range
 
 RANGE = Range(0, 10**10)
+COUNT = Count(RANGE)
+PLENTY_BYTES = 2**26
 
 
-def admission(*, workers: int = 2, max_span: int = 10**13, max_s: float = 1000) -> Admission:
+def admission(
+    *,
+    workers: int = 2,
+    max_span: int = 10**13,
+    max_s: float = 1000,
+    max_bytes: int = PLENTY_BYTES,
+) -> Admission:
     """What is let in on so many processors."""
-    return Admission(load_engine("auto"), workers=workers, max_span=max_span, max_s=max_s)
+    limits = Limits(max_span=max_span, max_s=max_s, max_bytes=max_bytes)
+    return Admission(load_engine("auto"), workers=workers, limits=limits)
+
+
+def queued() -> Job:
+    """A job that has not begun."""
+    return Job(COUNT, Collecting(Plan(RANGE, SEGMENTS, SEGMENTS.cover(RANGE), keep=False)))
 
 
 def begun(*, seconds_ago: float) -> Job:
     """A job that has found the first of its pieces, after so many seconds."""
-    plan = Plan(RANGE, SEGMENTS, SEGMENTS.cover(RANGE), keep=False)
-    job = Job(RANGE, plan, Kind.COUNT)
+    job = queued()
     job.start()
-    assert job.started_s is not None
-    job.started_s -= seconds_ago
-    job.record(0, Summary(295_947, 2_000_000))
+    assert job._began_s is not None
+    job._began_s -= seconds_ago  # nobody can set this clock
+    job.collected.record(0, Summary(295_947, 2_000_000))
     return job
 
 
 async def test_what_is_left_is_what_is_estimated_until_there_is_a_rate() -> None:
     """A job that nothing is known of takes what its range takes."""
-    plan = Plan(RANGE, SEGMENTS, SEGMENTS.cover(RANGE), keep=False)
-    job = Job(RANGE, plan, Kind.COUNT)
-    assert admission().left_s(job) == admission().check(RANGE, Kind.COUNT)
+    assert admission().left_s(queued()) == admission().check(COUNT)
 
 
 async def test_a_slow_beginning_does_not_make_a_job_long() -> None:
     """The first piece of a job may have waited for others: its rate says little then."""
     slow = begun(seconds_ago=100)
     assert slow.eta_s is not None
-    assert admission().left_s(slow) < admission().check(RANGE, Kind.COUNT) < slow.eta_s
+    assert admission().left_s(slow) < admission().check(COUNT) < slow.eta_s
 
 
 async def test_a_job_that_is_faster_than_estimated_is_taken_at_its_rate() -> None:
     """Pieces that were known already cost nothing."""
     fast = begun(seconds_ago=0)
-    fast.done_numbers = RANGE.span - 1
+    fast.collected.done_numbers = RANGE.span - 1
     assert fast.eta_s is not None
     assert admission().left_s(fast) <= fast.eta_s
 
 
 def test_limits_are_those_of_the_settings() -> None:
     """A range is let in up to the limits, and not beyond either of them."""
-    seconds = admission().check(RANGE, Kind.COUNT)
-    assert admission(workers=1).check(RANGE, Kind.COUNT) == pytest.approx(2 * seconds)
-    assert admission(max_s=seconds).check(RANGE, Kind.COUNT) == seconds
+    seconds = admission().check(COUNT)
+    assert admission(workers=1).check(COUNT) == pytest.approx(2 * seconds)
+    assert admission(max_s=seconds).check(COUNT) == seconds
     with pytest.raises(RangeNotAllowed, match="max_job_s"):
-        admission(max_s=seconds * 0.99).check(RANGE, Kind.COUNT)
-    assert admission(max_span=RANGE.span).check(RANGE, Kind.COUNT) == seconds
+        admission(max_s=seconds * 0.99).check(COUNT)
+    assert admission(max_span=RANGE.span).check(COUNT) == seconds
     with pytest.raises(RangeNotAllowed, match="max_span"):
-        admission(max_span=RANGE.span - 1).check(RANGE, Kind.COUNT)
+        admission(max_span=RANGE.span - 1).check(COUNT)
+
+
+def test_a_question_of_too_many_pieces_is_not_allowed() -> None:
+    """What could never be kept is refused before it is planned, also if it was let in once."""
+    pieces = len(SEGMENTS.cover(RANGE))
+    limit = JOB_BYTES + WORKING_BYTES + PIECE_BYTES * pieces
+    admission(max_bytes=limit).check(COUNT)
+    with pytest.raises(RangeNotAllowed, match=f"{pieces} pieces.*max_job_bytes") as caught:
+        admission(max_bytes=limit - 1).check(COUNT)
+    assert caught.value.limit == limit - 1
+    with pytest.raises(RangeNotAllowed, match="max_job_bytes"):
+        admission(max_bytes=limit - 1).check_known(COUNT)
+    admission(max_bytes=limit, max_span=1, max_s=0).check_known(COUNT)

@@ -13,9 +13,11 @@ from pytest_aiohttp.plugin import AiohttpClient
 from primesvc import PrimeService, Range, Settings, State, create_app, service_of
 from primesvc.errors import JournalUnusable
 from primesvc.formats.text import JSON
-from primesvc.jobs.job import Job, Kind
+from primesvc.jobs.job import Job
 from primesvc.jobs.journal import MOST_WAITING, Journal
+from primesvc.jobs.recorder import Recorder
 from primesvc.jobs.schema import APPLICATION_ID, SCHEMA_VERSION
+from primesvc.kinds.count import Count
 from primesvc.results.layout import Layout
 from primesvc.results.result import Result
 from primesvc.sieve.grid import SEGMENTS
@@ -27,10 +29,10 @@ def journaled(path: Path, **more: float) -> PrimeService:
     return PrimeService(Settings(workers=2, journal=str(path), **more))  # type: ignore[arg-type]
 
 
-async def finished(service: PrimeService, range_: Range, kind: Kind = Kind.PRIMES) -> Job:
+async def finished(service: PrimeService, range_: Range) -> Job:
     """A job that is finished."""
     async with asyncio.timeout(WAIT_S):
-        return await (await service.submit(range_, kind)).wait()
+        return await (await service.submit(range_)).wait()
 
 
 async def test_a_finished_job_is_there_again_without_work(tmp_path: Path) -> None:
@@ -38,13 +40,13 @@ async def test_a_finished_job_is_there_again_without_work(tmp_path: Path) -> Non
     path = tmp_path / "journal"
     async with journaled(path) as service:
         before = await finished(service, Range(12_345, 23_456_789))
-        length = Layout(Result.of(before), JSON).length
+        length = Layout(Result.of(before.collected), JSON).length
     async with journaled(path) as service:
         after = service.job(before.id)
         assert after is not before
         assert (after.state, after.count, after.progress) == (State.SUCCEEDED, before.count, 1.0)
         assert (after.created_s, after.finished_s) == (before.created_s, before.finished_s)
-        assert Layout(Result.of(after), JSON).length == length
+        assert Layout(Result.of(after.collected), JSON).length == length
         assert service.runtime.store.stats.sieved == 0
 
 
@@ -63,7 +65,7 @@ async def test_an_unfinished_job_goes_on_from_its_finished_pieces(tmp_path: Path
     """A restart sieves only what was not done, and the result is right."""
     path = tmp_path / "journal"
     async with journaled(path) as service:
-        job = await service.submit(Range(0, 10**10), Kind.COUNT)
+        job = await service.submit(Count(Range(0, 10**10)))
         await eventually(lambda: job.progress > 0.2)
         first = service.runtime.store.stats.sieved
     async with journaled(path) as service:
@@ -71,7 +73,7 @@ async def test_an_unfinished_job_goes_on_from_its_finished_pieces(tmp_path: Path
         async with asyncio.timeout(WAIT_S):
             await again.wait()
         assert again.count == 455_052_511
-        pieces = len(again.plan.indices)
+        pieces = len(again.collected.plan.indices)
         # What was under way when the service closed may have been lost, no more.
         assert pieces - first <= service.runtime.store.stats.sieved < pieces
 
@@ -80,7 +82,7 @@ async def test_a_cancelled_job_stays_cancelled(tmp_path: Path) -> None:
     """A job somebody cancelled does not start again by itself."""
     path = tmp_path / "journal"
     async with journaled(path) as service:
-        job = await service.submit(Range(0, 10**12), Kind.COUNT)
+        job = await service.submit(Count(Range(0, 10**12)))
         service.cancel(job)
         await eventually(lambda: job.state.final)
     async with journaled(path) as service:
@@ -189,11 +191,12 @@ async def test_repeated_requests_are_not_noted(
     app = create_app(Settings(workers=1, journal=str(tmp_path / "journal")))
     client = await aiohttp_client(app)
     recorder = service_of(app).runtime.manager._recorder  # what it writes shows nowhere else
-    assert recorder is not None
-    journal = recorder._journal
+    assert isinstance(recorder, Recorder)
+    journal = recorder.journal
     job_id = await submit(client, 4, 11)
     await fetch(client, job_id)
     await journal.flush()
+    await journal._in_thread(lambda: None)  # a batch that is being written is written
     before = journal.writes
     for _ in range(200):
         assert await submit(client, 4, 11) == job_id
@@ -222,8 +225,8 @@ async def test_an_error_of_the_disk_does_not_stop_the_service(
     path = tmp_path / "journal"
     async with journaled(path) as service:
         recorder = service.runtime.manager._recorder  # the only way to take its disk away
-        assert recorder is not None
-        journal = recorder._journal
+        assert isinstance(recorder, Recorder)
+        journal = recorder.journal
         await journal._in_thread(lambda: journal._database.execute("PRAGMA query_only = ON"))
         job = await finished(service, Range(0, 1000))
         assert job.count == 168

@@ -9,9 +9,11 @@ import pytest
 from primesvc import Range, State
 from primesvc.errors import JournalUnusable
 from primesvc.jobs import schema as module
-from primesvc.jobs.job import Kind, job_id
+from primesvc.jobs.job import job_id
 from primesvc.jobs.journal import Journal
 from primesvc.jobs.schema import APPLICATION_ID, SCHEMA_VERSION
+from primesvc.kinds.count import Count
+from primesvc.kinds.primes import Primes
 from primesvc.sieve.grid import SEGMENTS
 
 RANGE = Range(0, 10**12)
@@ -44,9 +46,9 @@ def path(tmp_path: Path) -> Path:
         database.executemany(
             "INSERT INTO job VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             [
-                (job_id(RANGE, Kind.COUNT), "count", "0", str(RANGE.end), "running", 1.5e9,
+                (job_id(Count(RANGE)), "count", "0", str(RANGE.end), "running", 1.5e9,
                  1.5e9, None, None, SEGMENTS.signature, 0, None),
-                (job_id(Range(4, 11)), "primes", "4", "11", "failed", 1.6e9, 1.6e9, 1.6e9,
+                (job_id(Primes(Range(4, 11))), "primes", "4", "11", "failed", 1.6e9, 1.6e9, 1.6e9,
                  "it would not", SEGMENTS.signature, 1, None),
             ],
         )  # fmt: skip
@@ -77,9 +79,9 @@ async def check(path: Path) -> None:
         journal = await Journal.open(path)
         jobs, pieces = await journal.load()
         await journal.close()
-        assert [(job.range, job.kind, job.state) for job in jobs] == [
-            (RANGE, Kind.COUNT, State.RUNNING),
-            (Range(4, 11), Kind.PRIMES, State.FAILED),
+        assert [(job.question, job.state) for job in jobs] == [
+            (Count(RANGE), State.RUNNING),
+            (Primes(Range(4, 11)), State.FAILED),
         ]
         assert jobs[1].error == "it would not"
         assert pieces == PIECES
@@ -108,7 +110,7 @@ async def test_a_step_that_fails_leaves_the_file_as_it_is(
     before = content_of(path)
     halfway = "UPDATE job SET error = 'lost'; DROP TABLE piece; SELECT nothing;"
     with monkeypatch.context() as patch:
-        patch.setitem(module.MIGRATIONS, SCHEMA_VERSION, halfway)
+        patch.setitem(module.MIGRATIONS, 2, halfway)
         with pytest.raises(JournalUnusable, match=str(path)):
             await Journal.open(path)
     assert content_of(path) == before

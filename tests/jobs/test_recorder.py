@@ -7,10 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from primesvc import PrimeService, Range, Settings
-from primesvc.jobs.job import Job, Kind, job_id
+from primesvc.jobs.job import Job, job_id
 from primesvc.jobs.journal import Journal
-from primesvc.jobs.recorder import _without
+from primesvc.jobs.recorder import Recorder, _without
 from primesvc.jobs.records import Piece
+from primesvc.kinds.count import Count
 from primesvc.sieve.engine import load_engine, summarise
 from primesvc.sieve.grid import SEGMENTS
 from tests.helpers import WAIT_S, eventually
@@ -35,19 +36,19 @@ async def pieces_in(path: Path) -> list[Piece]:
 async def finished(service: PrimeService, range_: Range) -> Job:
     """A counted range."""
     async with asyncio.timeout(WAIT_S):
-        return await (await service.submit(range_, Kind.COUNT)).wait()
+        return await (await service.submit(Count(range_))).wait()
 
 
 async def test_pieces_go_with_their_job_while_another_runs_on(tmp_path: Path) -> None:
     """A service that is never idle does not fill its journal with work that is over."""
     path = tmp_path / "journal"
     async with journaled(path) as service:
-        long = await service.submit(LONG, Kind.COUNT)
+        long = await service.submit(Count(LONG))
         await finished(service, Range(0, 10**9))
-        await eventually(lambda: long.pieces_done >= 5)
+        await eventually(lambda: long.collected.pieces_done >= 5)
     pieces = await pieces_in(path)
     assert len(pieces) >= 5
-    assert all(index in long.plan.indices for _, index, _, _ in pieces)
+    assert all(index in long.collected.plan.indices for _, index, _, _ in pieces)
 
 
 async def test_pieces_that_two_jobs_collect_stay_for_the_other(tmp_path: Path) -> None:
@@ -55,20 +56,20 @@ async def test_pieces_that_two_jobs_collect_stay_for_the_other(tmp_path: Path) -
     path = tmp_path / "journal"
     part = Range(LONG.start, LONG.start + 10**9)
     async with journaled(path) as service:
-        long = await service.submit(LONG, Kind.COUNT)
+        long = await service.submit(Count(LONG))
         await finished(service, part)
     indices = {index for _, index, _, _ in await pieces_in(path)}
     # All but the last, of which only a part was counted.
     assert indices >= set(SEGMENTS.cover(part)[:-1])
-    assert indices <= set(long.plan.indices)
+    assert indices <= set(long.collected.plan.indices)
 
 
 async def test_a_cancelled_job_leaves_no_pieces(tmp_path: Path) -> None:
     """It does not go on, so there is nothing to go on from."""
     path = tmp_path / "journal"
     async with journaled(path) as service:
-        job = await service.submit(LONG, Kind.COUNT)
-        await eventually(lambda: job.pieces_done >= 5)
+        job = await service.submit(Count(LONG))
+        await eventually(lambda: job.collected.pieces_done >= 5)
         service.cancel(job)
         await eventually(lambda: service.jobs.unfinished == 0)
     assert await pieces_in(path) == []
@@ -84,8 +85,8 @@ async def test_what_is_sieved_for_a_reader_is_not_noted(tmp_path: Path) -> None:
             pass
         assert service.runtime.store.stats.sieved > before
         recorder = service.runtime.manager._recorder  # what waits to be written shows nowhere else
-        assert recorder is not None
-        assert recorder._journal._pieces == []
+        assert isinstance(recorder, Recorder)
+        assert recorder.journal._pieces == []
     assert await pieces_in(path) == []
 
 
@@ -93,18 +94,18 @@ async def test_pieces_that_no_job_wants_are_dropped_at_the_start(tmp_path: Path)
     """Those of a job that is in the journal no more, or that succeeded meanwhile, go."""
     path = tmp_path / "journal"
     async with journaled(path) as service:
-        job = await service.submit(LONG, Kind.COUNT)
-        await eventually(lambda: job.pieces_done >= 5)
+        job = await service.submit(Count(LONG))
+        await eventually(lambda: job.collected.pieces_done >= 5)
     journal = await Journal.open(path)
-    unwanted = {7, job.plan.indices.stop}
+    unwanted = {7, job.collected.plan.indices.stop}
     for index in unwanted:
         found = summarise(load_engine("auto"), SEGMENTS.piece(index))
         journal.note_pieces([(SEGMENTS.signature, index, found.count, found.digits)])
     await journal.close()
     async with journaled(path) as service:
-        assert service.job(job_id(LONG, Kind.COUNT)).state
+        assert service.job(job_id(Count(LONG))).state
     indices = {index for _, index, _, _ in await pieces_in(path)}
-    assert set(job.plan.indices) & indices
+    assert set(job.collected.plan.indices) & indices
     assert not unwanted & indices
 
 

@@ -4,9 +4,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from primesvc.errors import JobCancelled, JobGone, RangeNotAllowed, ServiceFull, UnknownJob
-from primesvc.jobs.job import WORKING_BYTES, Job, Kind, Plan, job_bytes, job_id
-from primesvc.jobs.table import REMEMBERED, JobTable
+from primesvc.collect.collected import PIECE_BYTES
+from primesvc.collect.plan import Plan
+from primesvc.errors import JobCancelled, JobGone, ServiceFull, UnknownJob
+from primesvc.jobs.job import Job, job_id
+from primesvc.jobs.table import REMEMBERED, JobTable, job_bytes
+from primesvc.kinds.base import JOB_BYTES, WORKING_BYTES
+from primesvc.kinds.count import Count
+from primesvc.kinds.primes import Primes
+from primesvc.kinds.ranges import Collecting, RangeQuestion
 from primesvc.sieve.grid import CELLS
 from primesvc.sieve.range import Range
 from tests.helpers import eventually
@@ -28,10 +34,20 @@ def new_table(
     )
 
 
-def new_job(number: int, *, pieces: int = 1, kind: Kind = Kind.PRIMES) -> Job:
+def primes(start: int, end: int | None = None) -> Primes:
+    """What is asked for here: the primes of a range, by default of one number."""
+    return Primes(Range(start, start if end is None else end))
+
+
+def new_job(number: int, *, pieces: int = 1, kind: type[RangeQuestion] = Primes) -> Job:
     """A queued job: another number, another range."""
     range_ = Range(number, (pieces - 1) * 65_536 + number)
-    return Job(range_, Plan(range_, CELLS, CELLS.cover(range_), keep=True), kind)
+    return Job(kind(range_), Collecting(Plan(range_, CELLS, CELLS.cover(range_), keep=True)))
+
+
+def size_of(job: Job) -> int:
+    """The memory that a job takes as long as it is unfinished."""
+    return job_bytes(job) + WORKING_BYTES
 
 
 def add(table: JobTable, number: int, *, ended: str = "", pieces: int = 1) -> Job:
@@ -62,17 +78,17 @@ async def test_a_job_is_found_by_its_id_and_its_range() -> None:
     """Unfinished or succeeded, the job for a range is the one that was added."""
     table = new_table()
     job = add(table, 1)
-    assert table.get(job.id) is table.find(Range(1, 1)) is job
+    assert table.get(job.id) is table.find(primes(1)) is job
     end(table, job)
-    assert table.get(job.id) is table.find(Range(1, 1)) is job
-    assert table.find(Range(1, 2)) is None
+    assert table.get(job.id) is table.find(primes(1)) is job
+    assert table.find(primes(1, 2)) is None
     assert len(table) == 1
 
 
 async def test_an_unknown_id_is_said_to_be_unknown() -> None:
     """An id that no job has raises an error that names it and says what to do."""
-    with pytest.raises(UnknownJob, match=f"{job_id(Range(1, 1))}.* submit the range again"):
-        new_table().get(job_id(Range(1, 1)))
+    with pytest.raises(UnknownJob, match=f"{job_id(primes(1))}.* submit the range again"):
+        new_table().get(job_id(primes(1)))
 
 
 @pytest.mark.parametrize("how", ["fail", "cancel"])
@@ -80,16 +96,16 @@ async def test_a_job_without_a_result_is_started_anew(how: str) -> None:
     """A range whose job failed or was cancelled has none; a new one takes the place of the old."""
     table = new_table(max_jobs=1)
     earlier = add(table, 1, ended=how)
-    assert table.find(Range(1, 1)) is None
+    assert table.find(primes(1)) is None
     assert table.get(earlier.id) is earlier
     job = add(table, 1)
-    assert table.find(Range(1, 1)) is table.get(earlier.id) is job
+    assert table.find(primes(1)) is table.get(earlier.id) is job
     assert len(table) == 1
-    assert table.current_bytes == job.size_bytes
+    assert table.current_bytes == size_of(job)
     table.note_end(earlier)  # told late: it is no news of the job in its place
     with pytest.raises(ServiceFull):
         add(table, 2)
-    assert table.find(Range(1, 1)) is job
+    assert table.find(primes(1)) is job
 
 
 @pytest.mark.parametrize("how", ["succeed", "fail", "cancel"])
@@ -103,7 +119,7 @@ async def test_a_job_is_known_from_its_end_on(how: str) -> None:
     else:
         getattr(job, how)()
     assert table.get(job.id) is job
-    assert table.find(Range(1, 1)) is (job if how == "succeed" else None)
+    assert table.find(primes(1)) is (job if how == "succeed" else None)
     assert table.get(job.id) is job
     table.note_end(job)
     assert table.get(job.id) is job
@@ -121,7 +137,7 @@ async def test_the_oldest_finished_goes_first() -> None:
     assert known(table) == [1, 4, 5]
     with pytest.raises(JobGone):
         table.get(jobs[1].id)
-    assert table.find(jobs[2].range) is None
+    assert table.find(jobs[2].question) is None
 
 
 async def test_unfinished_jobs_are_never_forgotten() -> None:
@@ -156,7 +172,7 @@ async def test_unfinished_jobs_are_bounded_apart() -> None:
 
 async def test_a_job_that_cannot_fit_drives_out_nobody() -> None:
     """A job larger than all the memory is refused, and the finished ones stay."""
-    size = new_job(0).size_bytes
+    size = size_of(new_job(0))
     table = new_table(max_bytes=3 * size)
     for number in (1, 2):
         add(table, number, ended="succeed")
@@ -165,35 +181,20 @@ async def test_a_job_that_cannot_fit_drives_out_nobody() -> None:
     assert known(table) == [1, 2]
 
 
-def test_a_range_of_too_many_pieces_is_not_allowed() -> None:
-    """What could never be kept is refused before it is made, and not for a moment only."""
-    limit = job_bytes(100) + WORKING_BYTES
-    table = new_table(max_bytes=limit)
-
-    def plan(pieces: int) -> Plan:
-        range_ = Range(0, pieces * 65_536 - 1)
-        return Plan(range_, CELLS, CELLS.cover(range_), keep=True)
-
-    table.check_size(plan(100))
-    with pytest.raises(RangeNotAllowed, match="101 pieces") as caught:
-        table.check_size(plan(101))
-    assert caught.value.limit == limit
-
-
 async def test_kinds_do_not_mix() -> None:
     """A count of a range is another job than its primes, also when one of them is replaced."""
     table = new_table()
-    primes, count = new_job(1), new_job(1, kind=Kind.COUNT)
-    table.add(primes)
-    assert table.find(Range(1, 1), Kind.COUNT) is None
+    listed, count = new_job(1), new_job(1, kind=Count)
+    table.add(listed)
+    assert table.find(Count(Range(1, 1))) is None
     table.add(count)
-    assert table.find(Range(1, 1)) is table.get(primes.id) is primes
-    assert table.find(Range(1, 1), Kind.COUNT) is table.get(count.id) is count
+    assert table.find(primes(1)) is table.get(listed.id) is listed
+    assert table.find(Count(Range(1, 1))) is table.get(count.id) is count
     end(table, count, "cancel")
-    again = new_job(1, kind=Kind.COUNT)
+    again = new_job(1, kind=Count)
     table.add(again)
-    assert table.find(Range(1, 1)) is primes
-    assert table.find(Range(1, 1), Kind.COUNT) is again
+    assert table.find(primes(1)) is listed
+    assert table.find(Count(Range(1, 1))) is again
     assert len(table) == 2
 
 
@@ -203,12 +204,12 @@ async def test_a_forgotten_job_is_told_from_one_that_never_was() -> None:
     job = add(table, 1, ended="succeed")
     table.forget(job)
     table.forget(job)  # once more changes nothing
-    assert table.find(Range(1, 1)) is None
+    assert table.find(primes(1)) is None
     assert (len(table), table.current_bytes) == (0, 0)
     with pytest.raises(JobGone, match=job.id):
         table.get(job.id)
     with pytest.raises(UnknownJob) as unknown:
-        table.get(job_id(Range(2, 2)))
+        table.get(job_id(primes(2)))
     assert type(unknown.value) is UnknownJob
     again = add(table, 1)
     assert table.get(job.id) is again
@@ -222,10 +223,10 @@ async def test_what_is_remembered_of_the_forgotten_is_bounded() -> None:
     for number in range(REMEMBERED + 2):
         add(table, number, ended="succeed")
     with pytest.raises(UnknownJob) as caught:
-        table.get(job_id(Range(0, 0)))
+        table.get(job_id(primes(0)))
     assert type(caught.value) is UnknownJob
     with pytest.raises(JobGone):
-        table.get(job_id(Range(1, 1)))
+        table.get(job_id(primes(1)))
 
 
 async def test_expired_jobs_can_be_forgotten_at_once() -> None:
@@ -243,44 +244,51 @@ async def test_expired_jobs_can_be_forgotten_at_once() -> None:
 
 
 async def test_memory_that_a_job_takes_later_counts() -> None:
-    """What is charged to a job is given back with it, and nothing is charged to a forgotten one."""
+    """What is kept with a job is counted and goes with it; a forgotten one keeps nothing."""
     table = new_table()
     job, other = add(table, 1, ended="succeed"), add(table, 2, ended="succeed")
     both = table.current_bytes
-    table.charge(job, 1000)
+    assert table.kept(job, "text") is None
+    table.keep(job, "text", bytes(1000))
+    table.keep(job, "text", bytes(2000))  # made twice at the same time: one is kept
+    assert table.kept(job, "text") == bytes(1000)
+    assert table.kept(job, "json") is table.kept(other, "text") is None
     assert table.current_bytes == both + 1000
     table.forget(job)
-    assert table.current_bytes == other.size_bytes
-    table.charge(job, 1000)
-    assert table.current_bytes == other.size_bytes
+    assert table.kept(job, "text") is None
+    assert table.current_bytes == job_bytes(other)
+    table.keep(job, "text", bytes(1000))
+    assert table.current_bytes == job_bytes(other)
+    again = add(table, 1, ended="succeed")
+    assert table.kept(again, "text") is None
 
 
 async def test_memory_is_bounded() -> None:
     """A job that needs room for its pieces drives out as many finished ones as it takes."""
-    small = new_job(0).size_bytes - WORKING_BYTES
+    small = job_bytes(new_job(0))
     table = new_table(max_bytes=4 * small + WORKING_BYTES)
     for number in (1, 2, 3, 4):
         add(table, number, ended="succeed")
     assert table.current_bytes == 4 * small
     large = add(table, 5, pieces=small // 9)  # takes nearly twice as much as a small one
-    assert small < large.size_bytes - WORKING_BYTES <= 2 * small
+    assert small < job_bytes(large) <= 2 * small
     assert known(table) == [3, 4, 5]
-    assert table.current_bytes == 2 * small + large.size_bytes
+    assert table.current_bytes == 2 * small + size_of(large)
 
 
 async def test_the_memory_of_the_work_is_given_back_when_it_is_done() -> None:
     """An unfinished job takes memory for the calls it waits for, a finished one for its pieces."""
     table = new_table()
     job = add(table, 1)
-    assert table.current_bytes == job_bytes(1) + WORKING_BYTES
+    assert table.current_bytes == size_of(job)
     end(table, job)
     table.note_end(job)  # as when it was cancelled: once at once, once when its task has ended
-    assert table.current_bytes == job.size_bytes == job_bytes(1)
+    assert table.current_bytes == job_bytes(job) == JOB_BYTES + PIECE_BYTES
 
 
 async def test_memory_of_unfinished_jobs_is_bounded() -> None:
     """When unfinished jobs take all the memory there is, the table is full."""
-    size = new_job(0).size_bytes
+    size = size_of(new_job(0))
     table = new_table(max_bytes=2 * size + 1)
     add(table, 1)
     add(table, 2)
@@ -296,12 +304,12 @@ async def test_a_finished_job_is_forgotten_in_time() -> None:
     table = new_table(ttl_s=0.01)
     unfinished = add(table, 1)
     by_id, by_range = add(table, 2, ended="succeed"), add(table, 3, ended="succeed")
-    await eventually(lambda: table.find(by_range.range) is None)
+    await eventually(lambda: table.find(by_range.question) is None)
     with pytest.raises(JobGone):
         table.get(by_id.id)
     assert table.get(unfinished.id) is unfinished
     assert known(table) == [1]
-    assert table.current_bytes == unfinished.size_bytes
+    assert table.current_bytes == size_of(unfinished)
 
 
 async def test_a_new_job_makes_the_table_forget_the_expired() -> None:
@@ -333,7 +341,7 @@ async def run_steps(sequence: list[tuple[str, int]]) -> None:
     unfinished: dict[int, Job] = {}
     for what, number in sequence:
         if what == "add":
-            if table.find(Range(number, number)) is not None:
+            if table.find(primes(number)) is not None:
                 continue
             if len(unfinished) == 4:
                 with pytest.raises(ServiceFull):
@@ -343,9 +351,11 @@ async def run_steps(sequence: list[tuple[str, int]]) -> None:
         elif number in unfinished:
             end(table, unfinished.pop(number), what)
         assert len(table) <= 4
-        assert table.current_bytes == sum(job.size_bytes for job in table)
+        assert table.current_bytes == sum(
+            job_bytes(job) + WORKING_BYTES * (not job.state.final) for job in table
+        )
         for job in unfinished.values():
-            assert table.get(job.id) is table.find(job.range) is job
+            assert table.get(job.id) is table.find(job.question) is job
 
 
 @settings(deadline=None)

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from primesvc.collect.plan import Plan
 from primesvc.formats.base import Format
 from primesvc.formats.text import CONTRACT, JSON, TEXT
-from primesvc.jobs.job import Plan
 from primesvc.results.layout import Layout
 from primesvc.results.result import Result
 from primesvc.sieve.grid import CELLS, SEGMENTS, Grid

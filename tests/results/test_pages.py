@@ -76,7 +76,7 @@ async def test_a_page_is_a_slice(any_service: PrimeService, data: st.DataObject)
     """The primes at [offset, offset + limit) of any result are those of the list of all."""
     ends = RANGES[data.draw(st.sampled_from(list(RANGES)))]
     primes = primes_of(*ends)
-    result = Result.of(await finished(any_service, *ends))
+    result = Result.of((await finished(any_service, *ends)).collected)
     offset = data.draw(st.one_of(st.integers(0, len(primes) + 5), st.sampled_from(HUGE)))
     limit = data.draw(
         st.one_of(st.integers(0, 20), st.integers(0, len(primes) + 5), st.sampled_from(HUGE))
@@ -96,7 +96,7 @@ async def test_a_page_of_a_page_is_a_slice_of_it(
     """A page is a result like any other: pages can be cut from it."""
     ends = RANGES["some cells"]
     primes = primes_of(*ends)
-    page: Result | None = Result.of(await finished(service, *ends))
+    page: Result | None = Result.of((await finished(service, *ends)).collected)
     for _ in range(3):
         assert page is not None
         offset = data.draw(st.integers(0, len(primes) - 1))
@@ -119,7 +119,7 @@ async def test_pages_at_every_border_of_pieces(
 ) -> None:
     """Pages that begin or end next to where a piece does, or are a whole piece, are exact."""
     primes = primes_of(*RANGES[name])
-    result = Result.of(await finished(any_service, *RANGES[name]))
+    result = Result.of((await finished(any_service, *RANGES[name])).collected)
     assert result.plan.grid is grid
     assert len(result.counts) > 1
     border = 0
@@ -139,7 +139,7 @@ async def test_pages_across_a_power_of_ten(service: PrimeService) -> None:
         around = min(power // 10, 10**5)
         start, end = power - around, power + around
         primes = primes_of(start, end)
-        result = Result.of(await finished(service, start, end))
+        result = Result.of((await finished(service, start, end)).collected)
         at = int(np.searchsorted(primes, np.uint64(power)))
         assert 3 < at < len(primes) - 5
         for offset, limit in ((at - 3, 3), (at - 3, 4), (at - 1, 2), (at, 1), (at, 5), (0, at + 1)):
@@ -151,7 +151,7 @@ async def test_pages_across_a_power_of_ten(service: PrimeService) -> None:
 @pytest.mark.parametrize("limit", [1, 7, 100, 168, 169])
 async def test_pages_one_after_another_are_the_whole(service: PrimeService, limit: int) -> None:
     """Every prime is on one page, in order, whatever the size of a page."""
-    result = Result.of(await finished(service, 0, 1000))
+    result = Result.of((await finished(service, 0, 1000)).collected)
     found: list[int] = []
     while page := await service.page(result, len(found), limit):
         found += (await primes_in(service, page)).tolist()
@@ -162,7 +162,7 @@ async def test_pages_one_after_another_are_the_whole(service: PrimeService, limi
 async def test_a_page_is_a_file_in_every_format(service: PrimeService, format_: Format) -> None:
     """A page across pieces is a whole file: readers of its format need nothing else."""
     ends = RANGES["some cells"]
-    result = Result.of(await finished(service, *ends))
+    result = Result.of((await finished(service, *ends)).collected)
     page = await service.page(result, 400, 2500)
     assert page is not None
     assert len(page.plan.indices) > 1
@@ -180,14 +180,14 @@ async def test_there_is_no_page_behind_the_end(
     service: PrimeService, offset: int, limit: int
 ) -> None:
     """An offset behind the last prime, or a limit of none, is no page, however large it is."""
-    result = Result.of(await finished(service, 0, 1000))
+    result = Result.of((await finished(service, 0, 1000)).collected)
     assert result.total.count == 168
     assert await service.page(result, offset, limit) is None
 
 
 async def test_a_limit_beyond_the_end_is_the_rest(service: PrimeService) -> None:
     """The last page is as long as there are primes left."""
-    result = Result.of(await finished(service, 0, 1000))
+    result = Result.of((await finished(service, 0, 1000)).collected)
     primes = primes_between(0, 1000)
     for limit in (8, 9, 10**6, *HUGE):
         page = await service.page(result, 160, limit)
@@ -197,7 +197,7 @@ async def test_a_limit_beyond_the_end_is_the_rest(service: PrimeService) -> None
 async def test_a_page_of_a_huge_result_costs_a_few_calls(service: PrimeService) -> None:
     """Of all primes to 10^9, any page of a few primes looks into two pieces at the most."""
     job = await finished(service, 0, 10**9)
-    result = Result.of(job)
+    result = Result.of(job.collected)
     await eventually(lambda: idle(service))
     before, sieved = service.runtime.dispatcher.calls, service.runtime.store.stats.sieved
     page = await service.page(result, PI_OF_POWERS[8] - 3, 8)

@@ -89,7 +89,7 @@ async def forgetful() -> AsyncIterator[PrimeService]:
 
 def layout_of(job: Job, format_: Format) -> Layout:
     """The layout of a job's result in a format."""
-    return Layout(Result.of(job), format_)
+    return Layout(Result.of(job.collected), format_)
 
 
 async def read(
@@ -231,11 +231,11 @@ async def test_an_arrow_file_does_not_tell_how_it_was_collected(service: PrimeSe
     border = 3 * 2**26
     start, end = border - 100_000, border + 100_000
     cold = await finished(service, start, end)
-    assert cold.plan.grid is CELLS
+    assert cold.collected.plan.grid is CELLS
     async with PrimeService(Settings(workers=2)) as other:
         await finished(other, border - 2**22, border + 2**22)
         warm = await finished(other, start, end)
-        assert warm.plan.grid is SEGMENTS
+        assert warm.collected.plan.grid is SEGMENTS
         layouts = [layout_of(job, ARROW) for job in (cold, warm)]
         assert layouts[0].length == layouts[1].length
         files = [
@@ -258,8 +258,8 @@ async def test_any_byte_of_a_huge_file_is_a_few_calls_away(service: PrimeService
     Where the first prime above 10^9 stands is known from published counts.
     """
     job = await finished(service, 0, 10**10)
-    assert job.summary.count == PI_OF_POWERS[10]
-    assert not job.plan.keep
+    assert job.collected.summary.count == PI_OF_POWERS[10]
+    assert not job.collected.plan.keep
     below = PI_OF_POWERS[9]
     digits = sum((PI_OF_POWERS[k] - PI_OF_POWERS[k - 1]) * k for k in range(1, 10))
     known = primes_between(10**9, 10**9 + 300)

@@ -194,7 +194,7 @@ async def test_many_equal_posts_at_once_do_the_work_once(
     job = service.job(ids.pop())
     async with asyncio.timeout(WAIT_S):
         await job.wait()
-    assert service.runtime.store.stats.sieved == len(job.plan.indices)
+    assert service.runtime.store.stats.sieved == len(job.collected.plan.indices)
     assert service.runtime.store.stats.joined == 0
     assert job.count == count
 

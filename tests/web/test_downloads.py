@@ -438,7 +438,7 @@ async def test_the_same_tag_is_the_same_bytes_whatever_was_cached(
             await downloads.path(*first)
         path = await downloads.path(*ends)
         job = await finished(downloads.service, *ends)
-        assert job.plan.grid is (CELLS if first is None else SEGMENTS)
+        assert job.collected.plan.grid is (CELLS if first is None else SEGMENTS)
         answers = [await downloads.get(f"{path}?format={name}") for name in FORMATS]
         seen.append([(answer.headers["ETag"], answer.body) for answer in answers])
         await client.close()

@@ -125,10 +125,10 @@ async def held(aiohttp_client: AiohttpClient) -> AsyncIterator[tuple[Api, HeldEx
 async def a_piece_more(executor: HeldExecutor, job: Job) -> None:
     """Let the job do some more of its pieces, if any are left."""
     if not job.state.final:
-        before = job.pieces_done
+        before = job.collected.pieces_done
         await eventually(lambda: executor.held > 0)
         executor.run()
-        await eventually(lambda: job.pieces_done > before)
+        await eventually(lambda: job.collected.pieces_done > before)
 
 
 def streams(api: Api) -> EventStreams:

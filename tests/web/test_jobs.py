@@ -469,19 +469,19 @@ async def test_progress_is_exact(api: Api) -> None:
     """The progress is the share of the numbers that are done, and the count that of its primes."""
     job_id = (await api.start(start=0, end=10**11, kind="count"))["id"]
     job = api.service.job(job_id)
-    await eventually(lambda: job.pieces_done > 20)
+    await eventually(lambda: job.collected.pieces_done > 20)
     document = (await api.post(f"/jobs/{job_id}/cancel")).document
-    assert Fraction(document["progress"]) == Fraction(job.done_numbers / job.range.span)
+    assert Fraction(document["progress"]) == Fraction(job.collected.done_numbers / job.range.span)
     # Whole pieces were done, and of them all primes were counted: 2^22 numbers, or 2^23 further up.
-    assert job.done_numbers % 2**22 == 0
-    assert 0.035 < document["count"] / job.done_numbers < 0.08
+    assert job.collected.done_numbers % 2**22 == 0
+    assert 0.035 < document["count"] / job.collected.done_numbers < 0.08
 
 
 async def test_the_time_left_is_told(api: Api) -> None:
     """Once there is a rate, `eta_s` follows from it, and `Retry-After` from that."""
     job_id = (await api.start(**LONG))["id"]
     job = api.service.job(job_id)
-    await eventually(lambda: job.pieces_done > 20)
+    await eventually(lambda: job.collected.pieces_done > 20)
     answer = await api.get(f"/jobs/{job_id}")
     document = answer.document
     left = (1 - document["progress"]) * (LONG["end"] + 1) / document["rate"]  # type: ignore[operator]
@@ -654,7 +654,7 @@ async def test_a_job_that_is_stopped_frees_the_cores(api: Api, how: str) -> None
     """Cancelled or deleted, a job leaves no call behind, and the next one has the cores."""
     job_id = (await api.start(**LONG))["id"]
     job = api.service.job(job_id)
-    await eventually(lambda: job.pieces_done > 10)
+    await eventually(lambda: job.collected.pieces_done > 10)
     if how == "cancel":
         answer = await api.post(f"/jobs/{job_id}/cancel")
         assert (answer.status, answer.document["state"]) == (200, "cancelled")
@@ -662,9 +662,9 @@ async def test_a_job_that_is_stopped_frees_the_cores(api: Api, how: str) -> None
     else:
         assert (await api.delete(f"/jobs/{job_id}")).status == 204
     await eventually(lambda: idle(api.service), within_s=10)
-    done = job.pieces_done
+    done = job.collected.pieces_done
     assert (await api.finish(start=10**15, end=10**15 + 10**6))["state"] == "succeeded"
-    assert job.pieces_done == done
+    assert job.collected.pieces_done == done
 
 
 async def test_cancelling_twice_is_cancelling(api: Api) -> None:

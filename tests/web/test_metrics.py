@@ -16,7 +16,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from pytest_aiohttp.plugin import AiohttpClient
 
 from primesvc import PrimeService, Range, Settings, create_app, service_of
-from primesvc.jobs.job import Kind, State
+from primesvc.kinds.count import Count
+from primesvc.states import State
 from tests.helpers import WAIT_S, eventually, fetch, finished, submit
 from tests.web.api import LONG, NO_JOB, Api
 from tests.web.helpers import FaultyExecutor, raw_download
@@ -361,7 +362,7 @@ async def test_work_that_is_joined_is_told(client: Client) -> None:
     """Pieces that somebody else had asked for already."""
     service = service_behind(client)
     async with asyncio.timeout(WAIT_S):
-        jobs = [await service.submit(Range(start, 10**8), Kind.PRIMES) for start in (0, 2)]
+        jobs = [await service.submit(Range(start, 10**8)) for start in (0, 2)]
         for job in jobs:
             await job.wait()
     assert (await scrape(client))("primesvc_pieces_total", source="joined") > 0
@@ -374,8 +375,8 @@ async def test_deaths_of_workers_are_told(client: Client) -> None:
     await service.warm_up()
     backend = service.runtime.backend
     async with asyncio.timeout(WAIT_S):
-        job = await service.submit(Range(0, 3 * 10**9), Kind.COUNT)
-        await eventually(lambda: job.pieces_done > 0)
+        job = await service.submit(Count(Range(0, 3 * 10**9)))
+        await eventually(lambda: job.collected.pieces_done > 0)
         os.kill(backend.snapshot().pids[0], signal.SIGKILL)
         assert (await job.wait()).count == 144_449_537
     assert (await scrape(client))("primesvc_worker_deaths_total") == backend.snapshot().deaths == 1

@@ -15,8 +15,9 @@ from pytest_aiohttp.plugin import AiohttpClient
 from primesvc import Settings, create_app
 from primesvc.errors import RemoteError
 from primesvc.formats.catalog import FORMATS
-from primesvc.jobs.job import Kind, State
+from primesvc.kinds.catalog import KINDS
 from primesvc.service import Readiness
+from primesvc.states import State
 from primesvc.web import bodies, pages
 from primesvc.web.negotiation import NUMBERS
 from primesvc.web.problems import MEMBERS, STATUSES, problem_of
@@ -107,7 +108,7 @@ def test_it_tells_of_every_member_of_problems() -> None:
 def test_it_has_the_choices_that_the_code_has() -> None:
     """States, kinds, formats, phases and limits are those of the code."""
     assert SCHEMAS["State"]["enum"] == [state.value for state in State]
-    assert SCHEMAS["Kind"]["enum"] == [kind.value for kind in Kind]
+    assert SCHEMAS["Kind"]["enum"] == list(KINDS)
     assert set(SCHEMAS["Facts"]["properties"]["phase"]["enum"]) == {
         phase.value for phase in Readiness
     }

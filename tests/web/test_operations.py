@@ -11,8 +11,8 @@ from aiohttp import web
 from pytest_aiohttp.plugin import AiohttpClient
 
 from primesvc import PrimeService, Settings, create_app, service_of
-from primesvc.jobs.job import State
 from primesvc.service import Readiness
+from primesvc.states import State
 from tests.helpers import fetch, finished, submit
 from tests.web.api import LONG, NO_JOB, Api
 

@@ -48,15 +48,21 @@ class Running:
     async def step(self, at: int = 0) -> None:
         """Let one of the chunks that are asked for be done: the first, or the one at `at`."""
         await eventually(lambda: self.executor.held > at)
-        before = self.job.pieces_done
+        before = self.job.collected.pieces_done
         self.executor.run(at)
-        await eventually(lambda: self.job.pieces_done > before)
+        await eventually(lambda: self.job.collected.pieces_done > before)
 
     @property
     def front(self) -> Summary:
         """How much can be read, as the job itself knows it."""
-        front = Result.front_of(self.job)
+        front = Result.front_of(self.job.collected)
         return Summary(0, 0) if front is None else front.total
+
+    @property
+    def border(self) -> int:
+        """The last number that can be read."""
+        plan = self.job.collected.plan
+        return plan.piece(plan.indices[self.job.collected.front - 1]).end
 
     async def page(self, query: str, **options: Any) -> Answer:
         """A page of the job's primes."""
@@ -101,7 +107,7 @@ async def test_pages_grow_with_the_front(running: Running) -> None:
         last = await running.page(f"offset={count - 5}&limit=1000")
         assert len(last.document) == 5
         assert set(last.links) == {"prev"}
-        border = running.job.plan.piece(running.job.plan.indices[running.job.front - 1]).end
+        border = running.border
         assert last.document == primes_between(border - 1000, border)[-5:]
         behind = await running.page(f"offset={count}&limit=10")
         assert behind.document == []
@@ -111,13 +117,13 @@ async def test_pages_grow_with_the_front(running: Running) -> None:
 async def test_a_piece_that_is_missing_ends_the_front(running: Running) -> None:
     """What is done behind a gap cannot be read until the gap is closed."""
     await running.step(at=1)
-    assert running.job.pieces_done > 0
+    assert running.job.collected.pieces_done > 0
     assert (await running.page("offset=0&limit=10")).document == []
     assert (await running.api.get(f"/jobs/{running.job.id}")).document["count"] > 0
-    before = running.job.pieces_done
+    before = running.job.collected.pieces_done
     await running.step(at=0)
     # The front jumps over all that was done behind the gap.
-    assert running.job.front == running.job.pieces_done > before
+    assert running.job.collected.front == running.job.collected.pieces_done > before
     assert (await running.page("limit=1")).document == primes_between(START, START + 100)[:1]
 
 
@@ -133,7 +139,7 @@ async def test_following_the_links_gives_every_prime_once(running: Running) -> N
             if "next" not in answer.links:
                 break
             query = answer.links["next"].removeprefix("?")
-    border = running.job.plan.piece(running.job.plan.indices[running.job.front - 1]).end
+    border = running.border
     expected = sieved(border)
     assert len(expected) == count
     assert np.array_equal(np.concatenate(found), expected)

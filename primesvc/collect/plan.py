@@ -1,10 +1,12 @@
-"""Decides how a range is collected: on which grid, and whether its primes are kept."""
+"""How a range is collected: which pieces of which grid, and whether their primes are kept."""
 
+import builtins
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final
 
-from primesvc.jobs.job import Kind, Plan
 from primesvc.sieve.cost import expected_primes
-from primesvc.sieve.engine import Engine, counting_s, listing_s
+from primesvc.sieve.engine import Engine, listing_s
 from primesvc.sieve.grid import CELLS, SEGMENTS, Grid
 from primesvc.sieve.range import Range
 from primesvc.store.segments import SegmentStore
@@ -18,6 +20,30 @@ way if they fit, and a larger job leaves what others have there alone."""
 
 _BYTES_PER_PRIME: Final = 1.1
 """Packed, with the headers; two bytes a prime only where gaps exceed 510."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Which pieces are collected: those of `grid` with `indices`, trimmed to `range`."""
+
+    range: Range
+    grid: Grid
+    indices: "builtins.range"
+    keep: bool
+    """Whether its primes fit the cache and are packed on the way."""
+
+    def piece(self, index: int) -> Range:
+        """The part of the range that lies in the piece."""
+        piece = self.grid.piece(index)
+        return self.range.clip(piece) if self._is_end(index) else piece
+
+    def trims(self, index: int) -> bool:
+        """Whether the piece reaches beyond the range."""
+        return self._is_end(index) and not self.range.covers(self.grid.piece(index))
+
+    def _is_end(self, index: int) -> bool:
+        """Whether the piece is the first or the last: only these can reach beyond the range."""
+        return index in (self.indices.start, self.indices.stop - 1)
 
 
 async def make_plan(
@@ -36,18 +62,18 @@ async def make_plan(
     return Plan(range_, SEGMENTS, segments, keep=keep)
 
 
-def plan_cost_s(range_: Range, engine: Engine, kind: Kind) -> float:
+def plan_cost_s(range_: Range, engine: Engine, cost_s: Callable[[Engine, Range], float]) -> float:
     """About how many seconds one core needs for a range of which nothing is known.
 
-    Sums the estimates at up to a hundred places, for work is dearer high on the line.
+    Sums the estimates `cost_s` (`listing_s` or `counting_s`) at up to a hundred
+    places, for work is dearer high on the line.
     """
-    cost = counting_s if kind is Kind.COUNT else listing_s
     segments = SEGMENTS.cover(range_)
     step = max(len(segments) // 100, 1)
     samples = segments[::step]
     if len(segments) <= 2:
-        return cost(engine, range_)
-    seconds = sum(cost(engine, SEGMENTS.piece(index)) for index in samples)
+        return cost_s(engine, range_)
+    seconds = sum(cost_s(engine, SEGMENTS.piece(index)) for index in samples)
     return seconds * len(segments) / len(samples)
 
 

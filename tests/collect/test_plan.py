@@ -8,9 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from primesvc import PrimeService, Settings
-from primesvc.jobs.job import Kind, Plan
-from primesvc.jobs.planner import KEEP_SHARE, MAX_CELLS, make_plan, plan_cost_s
-from primesvc.sieve.engine import load_engine
+from primesvc.collect.plan import KEEP_SHARE, MAX_CELLS, Plan, make_plan, plan_cost_s
+from primesvc.kinds.count import Count
+from primesvc.kinds.primes import Primes
+from primesvc.sieve.engine import counting_s, listing_s, load_engine
 from primesvc.sieve.grid import CELLS, SEGMENTS
 from primesvc.sieve.range import MAX_NUMBER, Range
 from tests.helpers import WAIT_S
@@ -70,12 +71,12 @@ async def test_a_narrow_range_is_read_from_cached_segments(service: PrimeService
     job = await service.submit(Range(10**9, 10**9 + 10**7))
     async with asyncio.timeout(WAIT_S):
         await job.wait()
-    assert job.plan.grid is SEGMENTS
+    assert job.collected.plan.grid is SEGMENTS
     inside = await plan_of(service, 10**9 + 5 * 10**6, 10**9 + 5 * 10**6 + 100)
     assert inside.grid is SEGMENTS
     beside = await plan_of(service, 10**9 + 10**8, 10**9 + 10**8 + 100)
     assert beside.grid is CELLS
-    last = SEGMENTS.piece(job.plan.indices[-1]).end
+    last = SEGMENTS.piece(job.collected.plan.indices[-1]).end
     half = await plan_of(service, last - 100, last + 100)
     assert half.grid is CELLS
 
@@ -94,15 +95,15 @@ async def test_a_job_is_planned_with_the_cache_of_its_service() -> None:
     for cache_bytes, keep in ((2**20, False), (2**26, True)):
         async with PrimeService(Settings(workers=1, cache_bytes=cache_bytes)) as service:
             job = await service.submit(Range(0, 2 * 10**7))
-            assert job.plan.keep == keep
+            assert job.collected.plan.keep == keep
             service.cancel(job)
 
 
 async def test_a_count_keeps_nothing(service: PrimeService) -> None:
     """A job that only counts does not fill the cache with primes that nobody asked for."""
     range_ = Range(0, 2 * 10**7)
-    jobs = [await service.submit(range_, kind) for kind in Kind]
-    assert {job.kind: job.plan.keep for job in jobs} == {Kind.PRIMES: True, Kind.COUNT: False}
+    jobs = [await service.submit(kind(range_)) for kind in (Primes, Count)]
+    assert {job.kind: job.collected.plan.keep for job in jobs} == {"primes": True, "count": False}
     for job in jobs:
         service.cancel(job)
 
@@ -115,12 +116,12 @@ def test_the_cost_of_a_plan_is_sane(one: int, other: int) -> None:
     """Anywhere on the line a cost is positive and finite, and for primes as high or higher."""
     engine = load_engine("numpy")
     range_ = Range(*sorted((one, other)))
-    count_s, primes_s = (plan_cost_s(range_, engine, kind) for kind in (Kind.COUNT, Kind.PRIMES))
+    count_s, primes_s = (plan_cost_s(range_, engine, cost) for cost in (counting_s, listing_s))
     assert 0 < count_s <= primes_s < float("inf")
 
 
 def test_the_cost_of_a_plan_grows_with_the_range() -> None:
     """Ten times as many numbers cost ten times as much, or more where they are dearer."""
     engine = load_engine("numpy")
-    costs = [plan_cost_s(Range(0, 10**power), engine, Kind.PRIMES) for power in range(8, 15)]
+    costs = [plan_cost_s(Range(0, 10**power), engine, listing_s) for power in range(8, 15)]
     assert all(8 < more / less < 40 for less, more in pairwise(costs))

@@ -1,0 +1,19 @@
+"""The kinds there are, by name."""
+
+from collections.abc import Mapping
+from typing import Final
+
+from primesvc.kinds.base import Question
+from primesvc.kinds.count import Count
+from primesvc.kinds.parameters import read_choice
+from primesvc.kinds.primes import Primes
+
+KINDS: Final[dict[str, type[Question]]] = {kind.kind: kind for kind in (Primes, Count)}
+
+
+def read_question(values: Mapping[str, object]) -> Question:
+    """The question of the kind that `kind` names, `primes` if it is not given.
+
+    Raises `InvalidParameter` and `RangeNotAllowed`.
+    """
+    return KINDS[read_choice("kind", values.get("kind", Primes.kind), list(KINDS))].read(values)

@@ -1,0 +1,119 @@
+"""What kinds have in common that ask for the primes of a range, and collect its pieces."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Self
+
+from primesvc.collect import records
+from primesvc.collect.collect import collect
+from primesvc.collect.collected import PIECE_BYTES, Collected
+from primesvc.collect.plan import Plan
+from primesvc.compute.dispatcher import Queue
+from primesvc.errors import InvalidParameter, RangeNotAllowed
+from primesvc.formats.base import total_bytes
+from primesvc.formats.catalog import FORMATS
+from primesvc.kinds.base import JOB_BYTES, WORKING_BYTES, Limits, Question, Resources, Work
+from primesvc.kinds.parameters import read_number
+from primesvc.sieve.estimate import estimate
+from primesvc.sieve.grid import SEGMENTS
+from primesvc.sieve.range import Range
+
+
+@dataclass(frozen=True, slots=True)
+class RangeQuestion(Question):
+    """A question about the primes of a closed range."""
+
+    range: Range
+
+    @classmethod
+    def read(cls, values: Mapping[str, object]) -> Self:
+        """The question about `start` to `end`."""
+        start, end = (read_number(name, values.get(name)) for name in ("start", "end"))
+        if end < start:
+            raise InvalidParameter("end", f"it must not be below start; {end} is below {start}")
+        return cls(Range(start, end))
+
+    @property
+    def parameters(self) -> Mapping[str, int | str]:
+        """The ends of the range."""
+        return {"start": self.range.start, "end": self.range.end}
+
+    def __str__(self) -> str:
+        return f"the range {self.range}"
+
+    def check(self, limits: Limits) -> None:
+        """Raise `RangeNotAllowed` for too many numbers, or more pieces than there is memory for."""
+        span, pieces = self.range.span, len(SEGMENTS.cover(self.range))
+        if span > limits.max_span:
+            raise RangeNotAllowed(
+                f"{self} holds {span} numbers, the limit is {limits.max_span}; "
+                "ask for parts of it, or raise max_span",
+                limit=limits.max_span,
+            )
+        # The pieces of the whole line would take all memory. Of cells there are few.
+        if JOB_BYTES + WORKING_BYTES + PIECE_BYTES * pieces > limits.max_bytes:
+            raise RangeNotAllowed(
+                f"{self} has {pieces} pieces, too many to keep account of in "
+                f"{limits.max_bytes} bytes; ask for parts of it, or raise max_job_bytes",
+                limit=limits.max_bytes,
+            )
+
+    def expected(self) -> Mapping[str, Any]:
+        """How many primes to expect, and how many bytes they are in each format."""
+        primes = estimate(self.range)
+        sizes = {name: total_bytes(format_, primes) for name, format_ in FORMATS.items()}
+        return {"count": primes.count, "bytes": sizes}
+
+    def recall(self, record: bytes, *, complete: bool) -> "Collecting":
+        """The work as it was planned, or as it was when all pieces were collected."""
+        plan, summaries = records.read(record, self.range, complete=complete)
+        work = Collecting(plan)
+        if summaries is not None:
+            work.collected.recall(summaries)
+        return work
+
+
+class Collecting(Work):
+    """Collects the pieces of a plan; what is found is how many primes there are."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+
+    @cached_property
+    def collected(self) -> Collected:
+        """The pieces; made when they are first asked for, for some plans are too large."""
+        return Collected(self.plan)
+
+    async def run(self, resources: Resources, queue: Queue) -> None:
+        """Collect all pieces."""
+        await collect(self.collected, resources.store, queue, ahead=resources.ahead)
+
+    @property
+    def progress(self) -> float:
+        """The share of the range's numbers in pieces that are summarised, exact."""
+        return self.collected.progress
+
+    @property
+    def findings(self) -> Mapping[str, Any]:
+        """How many primes were found so far."""
+        return {"count": self.collected.count}
+
+    def record(self, *, complete: bool) -> bytes:
+        """The plan, and with `complete` the summaries of its pieces."""
+        return records.write(self.collected, complete=complete)
+
+    @property
+    def updates(self) -> int:
+        """How many pieces are summarised."""
+        return self.collected.pieces_done
+
+    @property
+    def done_numbers(self) -> int:
+        """How many numbers lie in pieces that are summarised."""
+        return self.collected.done_numbers
+
+    @property
+    def size_bytes(self) -> int:
+        """The memory of the summaries."""
+        return PIECE_BYTES * len(self.plan.indices)

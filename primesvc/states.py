@@ -1,0 +1,22 @@
+"""The states of a job: one definition for the service, its client and the command line."""
+
+from enum import StrEnum
+from typing import Final
+
+
+class State(StrEnum):
+    """Where a job stands."""
+
+    QUEUED = "queued"  # accepted, no work on it has begun
+    RUNNING = "running"  # it is worked on
+    SUCCEEDED = "succeeded"  # all is found, the result can be read
+    FAILED = "failed"  # something could not be found; `error` says why
+    CANCELLED = "cancelled"  # somebody stopped it, or the service did
+
+    @property
+    def final(self) -> bool:
+        """Whether a job in this state stays in it."""
+        return self in _FINAL
+
+
+_FINAL: Final = frozenset({State.SUCCEEDED, State.FAILED, State.CANCELLED})

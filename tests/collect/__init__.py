@@ -1,0 +1,1 @@
+"""Plans, what is collected of them, and how it is written."""

@@ -1,0 +1,1 @@
+"""Kinds of questions, and the protocol behind which they stand."""

@@ -22,6 +22,7 @@ def create_app(
     settings: Settings | None = None,
     *,
     executor: Executor | None = None,
+    executor_slots: int = 0,
     cache: BaseCache | None = None,
     listens_on: Sequence[str] | None = None,
     log_to: TextIO | None = None,
@@ -30,8 +31,8 @@ def create_app(
 
     It owns its service, which starts and stops with it; `primesvc.service_of`
     finds it. Worker processes start with the first request that needs them,
-    so a parent whose own start-up fails leaves none behind. `executor` and
-    `cache` are used instead of our own, and stay open.
+    so a parent whose own start-up fails leaves none behind. `executor`,
+    `executor_slots` and `cache` are those of `PrimeService`.
 
     Mounted in another application, it answers for every host and to every
     page, unless `allow_host` and `allow_origin` name those that may ask: the
@@ -47,7 +48,7 @@ def create_app(
             settings.log_format, log_to, trust_forwarded=settings.trust_forwarded
         )
     app = web.Application()
-    service = PrimeService(settings, executor=executor, cache=cache)
+    service = PrimeService(settings, executor=executor, executor_slots=executor_slots, cache=cache)
     counters, streams = Counters(), EventStreams(settings.max_event_streams)
     set_context(app, Context(service, counters, streams))
 

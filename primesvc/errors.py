@@ -15,7 +15,8 @@
     ├── ServiceClosed           (RuntimeError)     the service is stopping or not started
     ├── CallError                                  the workers could not do a call
     │   ├── WorkerDied          (RuntimeError)     it keeps killing its worker process
-    │   ├── ExecutorLost        (RuntimeError)     an embedder's executor dropped it
+    │   ├── WorkersUnavailable  (RuntimeError)     no worker process can be started
+    │   ├── ExecutorLost        (RuntimeError)     an embedder's executor lost it
     │   └── EngineFailed        (RuntimeError)     the engine reported an error
     │       └── EngineOutOfMemory (MemoryError)    it could not get the memory it needs
     ├── SetupError                                 the service cannot run as it was set up
@@ -139,20 +140,28 @@ class CallError(PrimesvcError):
 
 
 class WorkerDied(CallError, RuntimeError):
-    """A call kills the worker process that runs it, also when it runs alone."""
+    """A call loses every worker process that runs it."""
 
     def __init__(self, deaths: int, why: str) -> None:
-        super().__init__(
-            f"its worker process died {deaths} times, the last times running it alone: {why}"
-        )
+        super().__init__(f"its worker process died {deaths} times: {why}")
         self.deaths = deaths
 
 
 class ExecutorLost(CallError, RuntimeError):
-    """The executor that an embedder passed in dropped a call nobody had cancelled."""
+    """An embedder's executor dropped a call that nobody had cancelled, or did not answer."""
 
-    def __init__(self) -> None:
-        super().__init__("the executor dropped the call; is its scheduler still there?")
+    def __init__(self, deadline_s: float | None = None) -> None:
+        what = "dropped the call" if deadline_s is None else f"did not answer in {deadline_s:g} s"
+        super().__init__(f"the executor {what}; are its workers still there?")
+
+
+class WorkersUnavailable(CallError, RuntimeError):
+    """No worker process can be started."""
+
+    retry_after_s = 5.0
+
+    def __init__(self, why: str) -> None:
+        super().__init__(f"worker processes cannot be started: {why}")
 
 
 class EngineFailed(CallError, RuntimeError):

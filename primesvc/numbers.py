@@ -20,17 +20,24 @@ FORMS: Final = "1000000, 1_000_000, 1e6, 10**6 or 2^64-1"
 """Examples of what is read, for error messages."""
 
 
-def read_whole_number(text: str) -> int:
+STRICT_FORM: Final = "1000000"
+"""An example of what is read where only digits are."""
+
+
+def read_whole_number(text: str, *, strict: bool = False) -> int:
     """The whole number that the text says, also negative.
 
+    `strict` reads what Python's `int` does: digits alone, with a sign, underscores, spaces
+    around, and any number of zeros in front; other forms are of 160 characters at the most.
+
     Raises `ValueError`, whose message says what is wrong, for anything else
-    and for numbers of more than 40 digits. Costs the same however long the text is.
+    and for numbers of more than 40 digits.
     """
-    if len(text) > 4 * _MAX_DIGITS:
+    if not strict and len(text) > 4 * _MAX_DIGITS:
         raise ValueError("it is too long for a number")
     match = _FORM.fullmatch(text)
-    if match is None:
-        raise ValueError(f"it is not a whole number such as {FORMS}")
+    if match is None or (strict and match["plain"] is None):
+        raise ValueError(f"it is not a whole number such as {STRICT_FORM if strict else FORMS}")
     number = _value(match)
     if match["sign"] == "-":
         number = -number
@@ -45,7 +52,9 @@ def read_whole_number(text: str) -> int:
 def _value(match: re.Match[str]) -> int:
     """The number behind the sign, up to what is added to a power."""
     if match["plain"]:
-        return int(match["plain"])
+        digits = match["plain"].replace("_", "").lstrip("0")
+        # Python refuses to read thousands of digits, and says so in words of its own.
+        return int(digits[: _MAX_DIGITS + 1] or "0")
     if match["whole"]:
         part = match["part"] or ""
         tens = int(match["tens"] or 0)

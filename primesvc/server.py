@@ -18,6 +18,8 @@ from aiohttp import web
 
 from primesvc.app import create_app
 from primesvc.connections import Guard, protocol_factory, room_for
+from primesvc.errors import WorkersUnavailable
+from primesvc.service import PrimeService
 from primesvc.settings import Settings
 from primesvc.web.context import context_in, service_of
 
@@ -35,6 +37,9 @@ FETCH_S: Final = 2.0
 
 CUT_S: Final = 5.0
 """Seconds that handlers whose connection was cut have to end."""
+
+START_AGAIN_S: Final = 5.0
+"""Seconds until workers that could not be started are started again."""
 
 
 class AddressUnusable(Exception):
@@ -90,7 +95,7 @@ async def _serve(settings: Settings) -> None:
             gc.collect()
             gc.freeze()  # what the program itself takes need not be looked through again
             _announce(listener, app, settings)
-            warming = asyncio.create_task(service_of(app).warm_up())
+            warming = asyncio.create_task(_keep_warm(service_of(app)))
             await stop.wait()
             warming.cancel()
             service_of(app).drain()
@@ -109,6 +114,14 @@ def _protocols(runner: web.AppRunner, guard: Guard) -> Callable[[], asyncio.Prot
         keepalive_timeout=KEEPALIVE_S,
         lingering_time=LINGER_S,
     )
+
+
+async def _keep_warm(service: PrimeService) -> None:
+    """Start the workers before they are needed, and again whenever they cannot be started."""
+    while True:
+        with suppress(WorkersUnavailable):  # that is logged
+            await service.warm_up()
+        await asyncio.sleep(START_AGAIN_S)
 
 
 async def _addresses(settings: Settings) -> list[str]:

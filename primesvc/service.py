@@ -1,13 +1,10 @@
 """PrimeService: everything primesvc does, without HTTP."""
 
-import asyncio
 import logging
-from collections import Counter
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator
 from concurrent.futures import Executor
 from contextlib import AsyncExitStack, aclosing
 from enum import StrEnum
-from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
@@ -15,38 +12,26 @@ import numpy as np
 from aiocache.base import BaseCache
 from numpy.typing import NDArray
 
-from primesvc.budget import SHARED_PART, SUMMARY_BYTES, Budget
-from primesvc.compute.arena import Arena
+from primesvc.budget import Budget
 from primesvc.compute.cpus import usable_cpus
-from primesvc.compute.dispatcher import INLINE_S, Dispatcher
 from primesvc.compute.memory import usable_memory_bytes
-from primesvc.compute.pool import ForeignExecutor, ProcessPool, Runner
 from primesvc.errors import ServiceClosed
 from primesvc.formats.base import Format, total_bytes, whole_body
-from primesvc.jobs.admission import Admission
-from primesvc.jobs.job import Job, Kind, State
-from primesvc.jobs.journal import Journal
-from primesvc.jobs.manager import JobManager
+from primesvc.jobs.job import Job, Kind
 from primesvc.jobs.table import JobTable
 from primesvc.results.buffers import Buffers, Lease
 from primesvc.results.layout import Layout
-from primesvc.results.pieces import Source, cut_page, piece_bytes, prime_arrays
+from primesvc.results.pieces import cut_page, piece_bytes, prime_arrays
 from primesvc.results.reader import ByteReader, Part, full_bytes, gentle_bytes
 from primesvc.results.result import Result
+from primesvc.runtime import Runtime, Snapshot, open_runtime
 from primesvc.settings import Settings
-from primesvc.sieve.engine import Engine, load_engine
+from primesvc.sieve.engine import Engine
 from primesvc.sieve.estimate import estimate
 from primesvc.sieve.packed import Summary
 from primesvc.sieve.range import Range
-from primesvc.store.lru import CacheStats, LRUCache
-from primesvc.store.segments import SegmentStore
-from primesvc.store.summaries import SummaryTable
 
 log = logging.getLogger(__name__)
-
-SLOT_BYTES: Final = 4 * 2**20
-"""Bytes of one shared slot, and the most a call returns: the text of a segment
-of 2^22 numbers, 2.6 MB, fits, and a handful of them stays in the third-level cache."""
 
 SMALL_BODY_BYTES: Final = 16 * 2**10
 """Bodies up to here are made on the event loop and kept with their job: 2,000
@@ -64,9 +49,12 @@ class Readiness(StrEnum):
 class PrimeService:
     """Sieves ranges on all cores and hands out their primes; enter it with `async with`.
 
-    `executor` is any `concurrent.futures.Executor` to use instead of a pool of
-    processes of our own, `cache` any aiocache backend to use instead of the
-    byte-bounded one in memory; both stay open when the service closes.
+    `executor` is any `concurrent.futures.Executor` to use instead of processes of
+    our own, `executor_slots` how many calls it takes at a time (0: as many as
+    `settings.workers`); `cache` is any aiocache backend to use instead of the
+    byte-bounded one in memory. Both stay open when the service closes.
+
+    Whatever it is asked for before it is entered, or when it is closed, raises `ServiceClosed`.
     """
 
     def __init__(
@@ -74,134 +62,46 @@ class PrimeService:
         settings: Settings | None = None,
         *,
         executor: Executor | None = None,
+        executor_slots: int = 0,
         cache: BaseCache | None = None,
     ) -> None:
         self.settings = settings or Settings()
-        self.workers = self.settings.workers or usable_cpus()
-        """How many processors it sieves on."""
-        # One process more than processors: see dispatcher.EXPRESS_S. Those of an
-        # embedder's executor are the embedder's business.
-        self._processes = 0 if executor is not None else self.workers + 1
+        workers = self.settings.workers or usable_cpus()
+        self._executor = executor
+        self._executor_slots = executor_slots
+        self._cache = cache
         usable_bytes = usable_memory_bytes()
-        self.budget = Budget.of(self.settings, processes=self._processes, usable_bytes=usable_bytes)
-        """How its memory is shared out."""
-        if self.budget.total_bytes > usable_bytes:
+        self._budget = Budget.of(
+            self.settings,
+            # With the spare one; those of an embedder's executor are the embedder's matter.
+            processes=workers + 1 if executor is None else 0,
+            usable_bytes=usable_bytes,
+        )
+        if self._budget.total_bytes > usable_bytes:
             log.warning(
                 "%d MiB of memory may be needed, there are %d: fewer workers would need less",
-                self.budget.total_bytes >> 20,
+                self._budget.total_bytes >> 20,
                 usable_bytes >> 20,
             )
-        # Slots of memory shared with the workers: enough for four readers at full speed.
-        self._slots = min(
-            4 * (self.workers + 2), self.budget.buffer_bytes // SHARED_PART // SLOT_BYTES
-        )
-        self.buffers = Buffers(self.budget.buffer_bytes - self._slots * SLOT_BYTES)
-        """Memory for results on their way to clients."""
-        self.engine: Engine
-        self.cache: BaseCache
-        self.store: SegmentStore
-        self.jobs: JobTable
-        self.dispatcher: Dispatcher
-        self.pool: ProcessPool | None = None
-        """The worker processes; None with an embedder's executor."""
-        self.phase = Readiness.STARTING
-        self._executor = executor
-        self._cache = cache
-        self._source: Source
-        self._manager: JobManager
-        self._exit: AsyncExitStack | None = None
+        self._runtime: Runtime | None = None
+        self._exit = AsyncExitStack()
+        self._warming = False
+        self._draining = False
 
     async def __aenter__(self) -> Self:
-        if self._exit is not None:
+        if self._runtime is not None:
             raise RuntimeError("this service is running: make one for each application")
-        settings = self.settings
-        async with AsyncExitStack() as stack:
-            # First of all: a journal that cannot be used must not cost anything.
-            journal = await self._open_journal(stack)
-            self.engine = await asyncio.to_thread(load_engine, settings.engine)
-            arena = self._open_arena(stack)
-            runner = await self._open_runner(stack)
-            self.dispatcher = Dispatcher(
-                runner,
-                parallel=self.workers,
-                arena=arena,
-                # An embedder's executor gets all the work.
-                inline_s=0.0 if self._executor is not None else INLINE_S,
-                hang_s=settings.hang_timeout_s,
-                memory_bytes=None if self._executor is not None else self.budget.call_bytes,
+        self._runtime = await self._exit.enter_async_context(
+            open_runtime(
+                self.settings,
+                self._budget,
+                executor=self._executor,
+                executor_slots=self._executor_slots,
+                cache=self._cache,
             )
-            self.cache = self._open_cache(stack)
-            self.store = SegmentStore(
-                self.cache,
-                SummaryTable(max_bytes=SUMMARY_BYTES),
-                self.engine,
-                chunk_bytes=SLOT_BYTES * 7 // 8,
-                on_sieved=lambda grid, summaries: self._manager.sieved(grid, summaries),
-            )
-            self.jobs = JobTable(
-                max_jobs=settings.max_jobs,
-                max_bytes=self.budget.job_bytes,
-                ttl_s=settings.job_ttl_s,
-                max_unfinished=settings.max_unfinished_jobs,
-                on_forget=lambda job: self._manager.forgotten(job),
-            )
-            ahead = self.workers + 2
-            self._source = Source(self.store, self.engine, ahead=ahead, call_bytes=SLOT_BYTES)
-            self._manager = JobManager(
-                self.jobs,
-                self.store,
-                self.dispatcher,
-                self.engine,
-                cache_bytes=self.budget.cache_bytes,
-                ahead=ahead,
-                admission=Admission(
-                    self.engine,
-                    workers=self.workers,
-                    max_span=settings.max_span,
-                    max_s=settings.max_job_s,
-                ),
-            )
-            stack.push_async_callback(self._stop, runner)
-            if journal is not None:
-                await self._manager.resume(journal, ttl_s=settings.job_ttl_s)
-            self._exit = stack.pop_all()
-        self.phase = Readiness.READY
+        )
+        self._draining = False
         return self
-
-    async def _open_journal(self, stack: AsyncExitStack) -> Journal | None:
-        if not self.settings.journal:
-            return None
-        journal = await Journal.open(Path(self.settings.journal))
-        stack.push_async_callback(journal.close)
-        return journal
-
-    def _open_cache(self, stack: AsyncExitStack) -> BaseCache:
-        if self._cache is not None:
-            return self._cache
-        cache = LRUCache(max_bytes=self.budget.cache_bytes)
-        stack.push_async_callback(cache.close)
-        return cache
-
-    def _open_arena(self, stack: AsyncExitStack) -> Arena | None:
-        if self._executor is not None:
-            return None  # its workers may be on another machine
-        arena = Arena(slots=self._slots, slot_bytes=SLOT_BYTES)
-        stack.callback(arena.close)
-        return arena
-
-    async def _open_runner(self, stack: AsyncExitStack) -> Runner:
-        if self._executor is not None:
-            return ForeignExecutor(self._executor)
-        self.pool = ProcessPool(self._processes)
-        stack.push_async_callback(self.pool.close)
-        return self.pool
-
-    async def _stop(self, runner: Runner) -> None:
-        await self._manager.close()
-        # The calls under way end with their workers.
-        await runner.close()
-        await self.dispatcher.close()
-        await self.store.close()
 
     async def __aexit__(
         self,
@@ -213,46 +113,86 @@ class PrimeService:
 
     async def close(self) -> None:
         """Cancel what runs, stop the workers; may be called again. Bounded in time."""
-        self.drain()
-        stack, self._exit = self._exit, None
-        if stack is not None:
-            await stack.aclose()
+        if self._runtime is not None:
+            self.drain()
+            self._runtime = None
+        await self._exit.aclose()
 
     @property
     def closed(self) -> bool:
         """Whether the service is not (or no longer) entered."""
-        return self._exit is None
+        return self._runtime is None
+
+    @property
+    def runtime(self) -> Runtime:
+        """The parts of the service while it runs; for whoever has to look inside."""
+        if self._runtime is None:
+            raise ServiceClosed("the service is not running: enter it with `async with`")
+        return self._runtime
+
+    @property
+    def engine(self) -> Engine:
+        """What sieves."""
+        return self.runtime.engine
+
+    @property
+    def workers(self) -> int:
+        """How many calls run at a time."""
+        return self.runtime.backend.slots
+
+    @property
+    def jobs(self) -> JobTable:
+        """The jobs that are known."""
+        return self.runtime.jobs
+
+    @property
+    def buffers(self) -> Buffers:
+        """Memory for results on their way to clients."""
+        return self.runtime.buffers
+
+    @property
+    def readiness(self) -> Readiness:
+        """Whether the service should be sent work."""
+        if self._draining:
+            return Readiness.DRAINING
+        if self._runtime is None:
+            return Readiness.STARTING
+        backend = self._runtime.backend.snapshot()
+        starting = backend.problem is not None or (self._warming and not backend.pids)
+        return Readiness.STARTING if starting else Readiness.READY
+
+    def snapshot(self) -> Snapshot:
+        """What there is to tell of the service now; looks at each job."""
+        return self.runtime.snapshot()
 
     async def warm_up(self) -> None:
-        """Start the worker processes now instead of with the first work.
+        """Start the workers now instead of with the first work.
 
-        Until they are there the service is `Readiness.STARTING`, and works.
+        Until one is there the service is `Readiness.STARTING`, and works. Raises
+        `WorkersUnavailable`; then it may be called again.
         """
-        if self.pool is None or self.phase is not Readiness.READY:
-            return
-        self.phase = Readiness.STARTING
+        backend = self.runtime.backend
+        self._warming = True
         try:
-            await self.pool.warm_up()
+            await backend.start()
         finally:
-            if self.phase is Readiness.STARTING:  # it may have been told to drain meanwhile
-                self.phase = Readiness.READY
+            self._warming = False
 
     def drain(self) -> None:
         """Take no new jobs from now on; those there are go on, and all can be read."""
-        self.phase = Readiness.DRAINING
-        if not self.closed:
-            self._manager.drain()
+        self.runtime.manager.drain()
+        self._draining = True
 
     async def settle(self, within_s: float) -> int:
         """Wait for the jobs that will end within so many seconds, by their estimates.
 
         Others are not waited for. Returns how many have ended.
         """
-        return await self._manager.settle(within_s)
+        return await self.runtime.manager.settle(within_s)
 
     def find(self, range_: Range) -> Job | None:
         """The job for the range, if there is one that has a result or will have."""
-        return self.jobs.find(range_)
+        return self.runtime.jobs.find(range_)
 
     def estimate(self, range_: Range, kind: Kind = Kind.PRIMES) -> tuple[Summary, float]:
         """About what a job for the range would find, and how many seconds it would take here.
@@ -260,7 +200,7 @@ class PrimeService:
         Nothing is started; what is cached already is not looked for. Raises
         `RangeNotAllowed` as `submit` does.
         """
-        return estimate(range_), self._manager.admission.check(range_, kind)
+        return estimate(range_), self.runtime.manager.admission.check(range_, kind)
 
     async def submit(self, range_: Range, kind: Kind = Kind.PRIMES) -> Job:
         """The job for a range: the one there is, or a new one that starts at once.
@@ -268,40 +208,23 @@ class PrimeService:
         Raises `RangeNotAllowed` beyond `max_span` and `max_job_s`, `ServiceFull`,
         `ServiceClosed`.
         """
-        if self.closed:
-            raise ServiceClosed
-        return await self._manager.submit(range_, kind)
-
-    def jobs_by_state(self) -> Mapping[State, int]:
-        """How many jobs are known, by the state they are in; looks at each."""
-        self.jobs.forget_expired()
-        return Counter(job.state for job in self.jobs)
-
-    @property
-    def jobs_ended(self) -> Mapping[State, int]:
-        """How many jobs ended in each state so far, also those that were forgotten since."""
-        return self._manager.ended
-
-    @property
-    def cache_stats(self) -> CacheStats | None:
-        """What the cache holds and did; None for an embedder's of another kind."""
-        return self.cache.stats() if isinstance(self.cache, LRUCache) else None
+        return await self.runtime.manager.submit(range_, kind)
 
     def job(self, job_id: str) -> Job:
         """The job with this id. Raises `UnknownJob`."""
-        return self.jobs.get(job_id)
+        return self.runtime.jobs.get(job_id)
 
     def cancel(self, job: Job) -> None:
         """Stop a job; what it shares with others goes on. Nothing if it is finished.
 
-        Chunks that no worker has begun are dropped, those begun end within
-        a chunk's time.
+        Chunks that no worker has begun are dropped; those begun end within 0.1 s, or
+        are ended with their workers.
         """
-        self._manager.cancel(job)
+        self.runtime.manager.cancel(job)
 
     def forget(self, job: Job) -> None:
         """Cancel a job if it is unfinished, and forget it."""
-        self._manager.forget(job)
+        self.runtime.manager.forget(job)
 
     async def count(self, range_: Range) -> int:
         """How many primes the range holds. Raises as `submit` and `Job.check` do."""
@@ -315,8 +238,8 @@ class PrimeService:
         Constant memory whatever the range. Raises as `Job.check` does.
         """
         job.check()
-        queue = self.dispatcher.queue(f"primes {job.range}")
-        async with aclosing(prime_arrays(self._source, job.plan, queue)) as arrays:
+        queue = self.runtime.dispatcher.queue(f"primes {job.range}")
+        async with aclosing(prime_arrays(self.runtime.source, job.plan, queue)) as arrays:
             async for array in arrays:
                 yield array
 
@@ -325,16 +248,18 @@ class PrimeService:
 
         Costs the same anywhere: at most two pieces are looked into. Raises `ServiceFull`.
         """
-        queue = self.dispatcher.queue(f"page {result.plan.range}")
-        with self.buffers.lease(2 * piece_bytes(result.plan)):
-            return await cut_page(self._source, result, queue, offset, limit)
+        queue = self.runtime.dispatcher.queue(f"page {result.plan.range}")
+        with self.runtime.buffers.lease(2 * piece_bytes(result.plan)):
+            return await cut_page(self.runtime.source, result, queue, offset, limit)
 
     def lease(self, layout: Layout) -> Lease:
         """Memory to send a file with, to be held while it is sent. Raises `ServiceFull`.
 
         As it is it suffices to read gently, extended to read at full speed.
         """
-        return self.buffers.lease(gentle_bytes(layout), for_speed=full_bytes(layout, self._source))
+        return self.runtime.buffers.lease(
+            gentle_bytes(layout), for_speed=full_bytes(layout, self.runtime.source)
+        )
 
     def read(
         self,
@@ -346,8 +271,10 @@ class PrimeService:
         gentle: bool = False,
     ) -> AsyncGenerator[Part, None]:
         """The bytes [first, stop) of a result in a format; see `results.reader.ByteReader`."""
-        queue = self.dispatcher.queue(f"read {layout.result.plan.range}")
-        reader = ByteReader(self._source, layout, queue, first, stop, coding=coding, gentle=gentle)
+        queue = self.runtime.dispatcher.queue(f"read {layout.result.plan.range}")
+        reader = ByteReader(
+            self.runtime.source, layout, queue, first, stop, coding=coding, gentle=gentle
+        )
         return reader.parts()
 
     async def small_body(self, job: Job, format_: Format) -> bytes | None:
@@ -362,7 +289,7 @@ class PrimeService:
                 return made  # by another request meanwhile
             body = whole_body(format_, total, primes)
             job.rendered[format_.name] = body
-            self.jobs.charge(job, len(body))
+            self.runtime.jobs.charge(job, len(body))
         return body
 
     def __repr__(self) -> str:

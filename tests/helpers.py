@@ -88,7 +88,7 @@ def idle(service: PrimeService) -> bool:
 
     Looks behind the public face: that nothing is left over shows nowhere else.
     """
-    dispatcher = service.dispatcher
+    dispatcher = service.runtime.dispatcher
     waiting = any(not call.done.done() for queue in dispatcher._waiting for call in queue.calls)
-    arena = dispatcher._arena
+    arena = getattr(service.runtime.backend, "_arena", None)
     return not (dispatcher._running or waiting) and (arena is None or arena.free == arena.slots)

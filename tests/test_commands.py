@@ -24,29 +24,25 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 from pytest_aiohttp.plugin import AiohttpServer
 
-from primesvc import PrimeService, Range, Settings, create_app, service_of
-from primesvc.cli import main
+from primesvc import PrimeService, Range, Settings, create_app
 from primesvc.cli.exits import Exit
 from primesvc.cli.progress import DELAY_S
 from tests.helpers import WAIT_S, eventually, naive_primes
 from tests.oracles import PI_OF_POWERS, primes_between
+from tests.program import Here, environ
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")
+pytestmark = [
+    pytest.mark.process,
+    pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals"),
+]
 
 PROGRAM = [sys.executable, "-W", "error", "-m", "primesvc"]
-README = Path(__file__).parents[1] / "README.md"
 
 HUGE = ("0", "1e12")
 """A range that takes minutes to count."""
 
 FORMATS = ["text", "json", "ndjson", "csv", "npy", "arrow"]
 NO_JOB = "00000000-0000-4000-8000-000000000000"
-
-
-def environ(**variables: str) -> dict[str, str]:
-    """Our environment without settings, plus some variables."""
-    clean = {name: text for name, text in os.environ.items() if not name.startswith("PRIMESVC_")}
-    return clean | variables
 
 
 def run(*arguments: str, **variables: str) -> "subprocess.CompletedProcess[bytes]":
@@ -161,28 +157,6 @@ def terminal(request: pytest.FixtureRequest) -> Iterator[Terminal]:
     terminal = Terminal(getattr(request, "param", 100))
     yield terminal
     terminal.close()
-
-
-Here = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def here(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Here:
-    """Runs the program in this process, where it starts sooner: code, output, errors."""
-
-    def run_here(*arguments: str, **variables: str) -> tuple[int, str, str]:
-        for name in os.environ:
-            if name.startswith("PRIMESVC_"):
-                monkeypatch.delenv(name)
-        for name, text in variables.items():
-            monkeypatch.setenv(name, text)
-        try:
-            code = main(arguments)
-        except SystemExit as end:  # argparse has its own way
-            code = int(end.code or 0)
-        return code, *capfd.readouterr()
-
-    return run_here
 
 
 # primes
@@ -489,18 +463,6 @@ def test_variables_of_the_server_do_not_disturb(here: Here) -> None:
 # With a running service
 
 
-@pytest.fixture
-async def server(settings: Settings, aiohttp_server: AiohttpServer) -> TestServer:
-    """A running service."""
-    return await aiohttp_server(create_app(settings))
-
-
-@pytest.fixture
-def there(server: Any) -> PrimeService:
-    """The service behind it."""
-    return service_of(server.app)
-
-
 @asynccontextmanager
 async def begun(*arguments: str, **variables: str) -> AsyncIterator[asyncio.subprocess.Process]:
     """The program, running, while this process serves; killed in the end if it still runs."""
@@ -529,7 +491,7 @@ def address(server: TestServer) -> str:
     return str(server.make_url("/"))
 
 
-@pytest.mark.parametrize("name", ["text", "npy"])
+@pytest.mark.parametrize("name", [pytest.param("text", marks=pytest.mark.slow), "npy"])
 async def test_a_service_gives_the_same_bytes(
     server: TestServer, there: PrimeService, name: str
 ) -> None:
@@ -654,12 +616,10 @@ def test_a_service_that_is_not_there(here: Here, unused_tcp_port: int) -> None:
 
 
 def test_exit_codes_are_documented(here: Here) -> None:
-    """`--help` and the README name every exit code."""
+    """`--help` names every exit code; the handbook's table is made from it."""
     _, help_, _ = here("--help")
-    readme = README.read_text("utf-8")
     for code in Exit:
         assert re.search(rf"\b{code.value}\b", help_.partition("exit codes:")[2]), code
-        assert re.search(rf"^\|.*\b{code.value}\b.*\|$", readme, re.MULTILINE), code
 
 
 @pytest.mark.parametrize("command", ["serve", "primes", "count", "jobs", "cancel"])
@@ -667,17 +627,6 @@ def test_every_command_has_help(here: Here, command: str) -> None:
     """`primesvc --help` lists the commands, and each has help of its own."""
     assert re.search(rf"^    {command} ", here("--help")[1], re.MULTILINE)
     assert here(command, "--help")[1].startswith(f"usage: primesvc {command} ")
-
-
-def test_the_readme_shows_what_is_printed(here: Here) -> None:
-    """The commands of the README's transcripts print what they show."""
-    blocks = re.findall(
-        r"^```console\n(.*?)^```", README.read_text("utf-8"), re.DOTALL | re.MULTILINE
-    )
-    steps = re.findall(r"^\$ primesvc (.*)\n((?:(?!\$ ).*\n)*)", "".join(blocks), re.MULTILINE)
-    assert len(steps) >= 3
-    for command, printed in steps:
-        assert here(*shlex.split(command)) == (0, printed, "")
 
 
 def test_starting_it_loads_nothing() -> None:

@@ -2,15 +2,8 @@
 
 import asyncio
 import gc
-import importlib.util
-import os
-import re
-import subprocess
-import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from pathlib import Path
-from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 import psutil
@@ -22,10 +15,11 @@ from pytest_aiohttp.plugin import AiohttpClient
 from primesvc import Range, Settings, create_app, service_of
 from tests.helpers import WAIT_S, assert_problem, eventually, fetch, submit
 
+pytestmark = pytest.mark.process
+
 Client = TestClient[web.Request, web.Application]
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
-README = Path(__file__).parents[1] / "README.md"
 NO_JOB = "00000000-0000-4000-8000-000000000000"
 PREFIXES = ["/primes-api", "/primes-api/", "/api/primes-api/", "/a/b/c"]
 
@@ -399,58 +393,3 @@ async def test_one_application_cannot_be_mounted_twice() -> None:
 
     with pytest.raises(RuntimeError):
         await run_with_two_mounts()
-
-
-# --- the README --------------------------------------------------------------------------------
-
-
-def readme_block(marker: str) -> str:
-    """The one fenced Python block of the README that holds the marker."""
-    blocks = re.findall(
-        r"^```python\n(.*?)^```", README.read_text("utf-8"), re.DOTALL | re.MULTILINE
-    )
-    found = [block for block in blocks if marker in block]
-    assert len(found) == 1, f"the README has {len(found)} Python blocks with {marker!r}"
-    return str(found[0])
-
-
-def import_file(path: Path) -> Any:
-    """The module in a file, under a name of its own; its main guard does not run."""
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-async def test_the_readme_embeds_as_it_says(aiohttp_client: AiohttpClient, tmp_path: Path) -> None:
-    """The README's parent application serves its own page and the contract under the prefix."""
-    code = readme_block("add_subapp")
-    assert 'if __name__ == "__main__":' in code, "workers import the main module again"
-    file = tmp_path / "readme_parent.py"
-    file.write_text(code, "utf-8")
-    client = await aiohttp_client(import_file(file).make_parent())
-    (prefix,) = re.findall(r'add_subapp\(\s*"(.+?)/?"', code)
-    job_id = await submit(client, 4, 11, prefix=prefix)
-    assert await fetch(client, job_id, prefix=prefix) == '"[5, 7, 11]"\n'
-
-
-def test_the_readme_runs_without_http_as_it_says(tmp_path: Path) -> None:
-    """The README's program without HTTP runs as a script and prints what its comments say."""
-    code = readme_block("async with PrimeService")
-    file = tmp_path / "readme_service.py"
-    file.write_text(code, "utf-8")
-    said = re.findall(r"print\(.*\)\s+# (.+)$", code, re.MULTILINE)
-    assert said, "the block tells behind each print, in a comment, what it prints"
-    done = subprocess.run(
-        [sys.executable, "-W", "error", str(file)],
-        capture_output=True,
-        check=False,
-        encoding="utf-8",
-        env={**os.environ, "PYTHONPATH": str(README.parent)},
-        timeout=WAIT_S,
-    )
-    assert done.stderr == ""
-    assert done.returncode == 0
-    assert done.stdout.splitlines() == said

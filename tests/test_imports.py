@@ -15,16 +15,20 @@ ROOT = Path(primesvc.__file__).parent
 
 LAYERS = (
     "errors", "numbers", "logs", "client", "sieve", "settings", "formats", "compute", "budget",
-    "store", "jobs", "results", "service", "web", "app", "connections", "server", "cli", "__main__",
+    "store", "jobs", "results", "runtime", "service", "web", "app", "connections", "server", "cli",
+    "__main__",
 )  # fmt: skip
 """The parts of the package from the bottom up: each may import those before it."""
 
 ALLOWED = {
-    "aiocache": {"store", "service", "app"},
+    "aiocache": {"store", "runtime", "service", "app"},
     "aiohttp": {"client", "web", "app", "connections", "server"},
     "backports": {"formats"},
+    "cachetools": {"store"},
     "compression": {"formats"},
     "gmpy2": {"sieve"},
+    "isal": {"formats"},
+    "markdown_it": {"web"},
     "multidict": {"web"},
     "numpy": {"client", "sieve", "formats", "compute", "store", "jobs", "results", "service"},
     "prometheus_client": {"web"},

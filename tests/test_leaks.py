@@ -16,9 +16,12 @@ from primesvc import PrimeService, Range, Settings, create_app
 from primesvc.errors import JournalUnusable
 from tests.helpers import eventually
 
-pytestmark = pytest.mark.skipif(
-    not sys.platform.startswith("linux"), reason="what a process holds is read from /proc"
-)
+pytestmark = [
+    pytest.mark.process,
+    pytest.mark.skipif(
+        not sys.platform.startswith("linux"), reason="what a process holds is read from /proc"
+    ),
+]
 
 ONE_WORKER = Settings(workers=1)
 
@@ -29,13 +32,16 @@ BIG = Range(0, 10**11)
 """A range that takes many seconds."""
 
 
+few_and_many = pytest.mark.parametrize("count", [10, pytest.param(50, marks=pytest.mark.slow)])
+
+
 class Held(NamedTuple):
     """What this process holds of the system."""
 
     files: int
     """File descriptors."""
     mapped: int
-    """Mappings of shared memory: semaphores of the workers, slots for their results."""
+    """Mappings of shared memory: slots for results."""
     processes: frozenset[int]
     """Child processes, and theirs."""
 
@@ -50,12 +56,6 @@ def held() -> Held:
     )
 
 
-def semaphores() -> set[Path]:
-    """The files in /dev/shm that this process has mapped."""
-    maps = Path("/proc/self/maps").read_text()
-    return {Path(name) for name in re.findall(r"/dev/shm/\S+", maps)}  # noqa: S108 - of Linux
-
-
 async def rounds(count: int, one: Callable[[], Awaitable[object]]) -> None:
     """Go through `count` rounds; fail if more is held afterwards than after the first two.
 
@@ -67,26 +67,23 @@ async def rounds(count: int, one: Callable[[], Awaitable[object]]) -> None:
     before = held()
     for _ in range(count):
         await one()
-    # Wait for what ends by itself: the pool's threads close their pipes.
+    # Wait for what ends by itself: the workers' threads close their pipes.
     await eventually(lambda: held() == before)
 
 
-async def test_services_that_worked_leave_nothing() -> None:
-    """Fifty services that counted and listed primes in worker processes leave nothing behind."""
-    used: set[Path] = set()
+@few_and_many
+async def test_services_that_worked_leave_nothing(count: int) -> None:
+    """Services that counted and listed primes in worker processes leave nothing behind."""
 
     async def one() -> None:
         async with PrimeService(ONE_WORKER) as service:
             job = await service.submit(SMALL)
             await job.wait()
             assert sum([len(primes) async for primes in service.primes(job)]) == 586_081
-            assert service.pool is not None
-            assert len(service.pool.pids) == 2
-            used.update(semaphores())
+            await service.warm_up()
+            assert len(service.snapshot().backend.pids) == 2
 
-    await rounds(50, one)
-    assert used
-    assert [path for path in used if path.exists()] == []
+    await rounds(count, one)
 
 
 async def test_services_closed_in_the_middle_of_work_leave_nothing() -> None:
@@ -100,8 +97,9 @@ async def test_services_closed_in_the_middle_of_work_leave_nothing() -> None:
     await rounds(10, one)
 
 
-async def test_applications_leave_nothing() -> None:
-    """Fifty applications that were served and answered a request leave nothing behind."""
+@few_and_many
+async def test_applications_leave_nothing(count: int) -> None:
+    """Applications that were served and answered a request leave nothing behind."""
 
     async def one() -> None:
         runner = web.AppRunner(create_app(ONE_WORKER))
@@ -115,7 +113,7 @@ async def test_applications_leave_nothing() -> None:
             assert response.status == 200
         await runner.cleanup()
 
-    await rounds(50, one)
+    await rounds(count, one)
 
 
 async def test_services_that_cannot_start_leave_nothing(tmp_path: Path) -> None:

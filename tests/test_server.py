@@ -23,9 +23,12 @@ import psutil
 import pytest
 
 from tests.helpers import WAIT_S
-from tests.program import FILE, MODULE, SOON_S, Server, SlowReader, environ, eventually, run
+from tests.program import FILE, MODULE, SOON_S, Here, Server, SlowReader, environ, eventually, run
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")
+pytestmark = [
+    pytest.mark.process,
+    pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals"),
+]
 
 Start = Callable[..., Server]
 
@@ -193,22 +196,22 @@ def test_a_socket_in_use_is_left_alone(start: Start, path: Path) -> None:
     assert terminated(first) == 0
 
 
-def test_a_file_is_no_socket(path: Path) -> None:
+def test_a_file_is_no_socket(here: Here, path: Path) -> None:
     """What stands at the path and is something else is neither replaced nor removed."""
     path.write_text("precious")
-    done = run("--unix-socket", str(path))
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith(f"primesvc: cannot listen on {path}: ")
+    code, out, errors = here("--unix-socket", str(path))
+    assert (code, out) == (2, "")
+    assert errors.startswith(f"primesvc: cannot listen on {path}: ")
     assert path.read_text() == "precious"
 
 
 @pytest.mark.parametrize("name", ["no/such/directory", "x" * 200])
-def test_a_path_that_can_be_none_is_explained(tmp_path: Path, name: str) -> None:
+def test_a_path_that_can_be_none_is_explained(here: Here, tmp_path: Path, name: str) -> None:
     """A directory that is not there, and a path that is too long."""
-    done = run("--unix-socket", str(tmp_path / name))
-    assert (done.returncode, done.stdout) == (2, "")
-    assert "Traceback" not in done.stderr
-    assert done.stderr.startswith("primesvc: cannot listen on ")
+    code, out, errors = here("--unix-socket", str(tmp_path / name))
+    assert (code, out) == (2, "")
+    assert "Traceback" not in errors
+    assert errors.startswith("primesvc: cannot listen on ")
 
 
 def test_a_socket_that_was_replaced_is_left_alone(start: Start, path: Path) -> None:
@@ -349,7 +352,7 @@ def test_it_can_be_opened(start: Start) -> None:
     assert ask(post, "POST", Host="third.example")[0] == 421
 
 
-@pytest.mark.parametrize("host", ["localhost", "127.1"])
+@pytest.mark.parametrize("host", ["localhost", pytest.param("127.1", marks=pytest.mark.slow)])
 def test_every_name_of_the_loopback_is_closed(start: Start, host: str) -> None:
     """What the host to listen on stands for decides, not how it is written."""
     server = start("--host", host).ready()
@@ -384,17 +387,19 @@ def test_the_token_is_asked_for_and_never_told(start: Start) -> None:
 
 
 @pytest.mark.parametrize("token", ["", " ", "correct horse", "cörrect-horse"])
-def test_a_token_that_is_none_is_refused(token: str) -> None:
+def test_a_token_that_is_none_is_refused(here: Here, token: str) -> None:
     """An empty secret is a mistake somewhere, and would leave all open; what it is is not told."""
-    done = run("--port", "0", PRIMESVC_TOKEN=token)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith("primesvc: PRIMESVC_TOKEN: ")
-    assert "horse" not in done.stderr
+    code, out, errors = here("--port", "0", PRIMESVC_TOKEN=token)
+    assert (code, out) == (2, "")
+    assert errors.startswith("primesvc: PRIMESVC_TOKEN: ")
+    assert "horse" not in errors
 
 
-def test_help_does_not_tell_the_token() -> None:
+def test_help_does_not_tell_the_token(here: Here) -> None:
     """Its default is none, whatever the variable says."""
-    assert "horse" not in run("--help", PRIMESVC_TOKEN=TOKEN).stdout
+    code, out, errors = here("--help", PRIMESVC_TOKEN=TOKEN)
+    assert (code, errors) == (0, "")
+    assert "horse" not in out
 
 
 # --- logs ----------------------------------------------------------------------------------------

@@ -37,6 +37,8 @@ from primesvc.sieve.range import MAX_NUMBER
 from tests.helpers import WAIT_S, eventually
 from tests.oracles import PI_OF_POWERS, primes_between
 
+pytestmark = pytest.mark.process
+
 LONG = Range(0, 10**12)
 """A minute of work or more: no test waits for it."""
 
@@ -79,7 +81,7 @@ def oracle(start: int, end: int) -> NDArray[np.uint64]:
 
 def under_way(service: PrimeService) -> int:
     """How many pieces are under way: what must be nothing once nobody wants anything."""
-    return len(service.store._in_flight)
+    return len(service.runtime.store._in_flight)
 
 
 def state_of(job: Job) -> State:
@@ -181,10 +183,10 @@ async def test_an_overlap_is_not_sieved_again(service: PrimeService) -> None:
     """The second of two ranges that overlap costs only the pieces that the first has not."""
     first, second = Range(0, 10**8), Range(5 * 10**7, 15 * 10**7)
     assert (await done(await service.submit(first))).count == 5_761_455
-    assert service.store.stats.sieved == len(SEGMENTS.cover(first))
+    assert service.runtime.store.stats.sieved == len(SEGMENTS.cover(first))
     assert (await done(await service.submit(second))).count == 8_444_396 - 3_001_134
     both = SEGMENTS.cover(Range(first.start, second.end))
-    assert service.store.stats.sieved == len(both)
+    assert service.runtime.store.stats.sieved == len(both)
 
 
 async def test_an_overlap_is_not_sieved_twice_at_once(service: PrimeService) -> None:
@@ -192,7 +194,7 @@ async def test_an_overlap_is_not_sieved_twice_at_once(service: PrimeService) -> 
     first, second = Range(0, 10**8), Range(5 * 10**7, 15 * 10**7)
     jobs = [await service.submit(first), await service.submit(second)]
     assert [(await done(job)).count for job in jobs] == [5_761_455, 8_444_396 - 3_001_134]
-    assert service.store.stats.sieved == len(SEGMENTS.cover(Range(first.start, second.end)))
+    assert service.runtime.store.stats.sieved == len(SEGMENTS.cover(Range(first.start, second.end)))
 
 
 async def test_overlapping_counts_share_their_pieces(service: PrimeService) -> None:
@@ -203,7 +205,7 @@ async def test_overlapping_counts_share_their_pieces(service: PrimeService) -> N
     assert counts == [5_761_455, 8_444_396 - 3_001_134]
     pieces = SEGMENTS.cover(Range(first.start, second.end))
     # The piece at the end of the first and that at the start of the second: in part and whole.
-    assert service.store.stats.sieved == len(pieces) + 2
+    assert service.runtime.store.stats.sieved == len(pieces) + 2
 
 
 async def test_a_count_and_the_primes_of_a_range_are_two_jobs(service: PrimeService) -> None:
@@ -223,10 +225,10 @@ async def test_a_count_is_not_sieved_again(small: PrimeService) -> None:
     """Pieces whose primes were never kept need not be sieved again to be counted."""
     async with asyncio.timeout(WAIT_S):
         assert await small.count(Range(0, 10**8)) == 5_761_455
-        sieved = small.store.stats.sieved
+        sieved = small.runtime.store.stats.sieved
         whole = SEGMENTS.piece(SEGMENTS.index(6 * 10**7)).end
         assert await small.count(Range(0, whole)) == len(oracle(0, whole))
-    assert small.store.stats.sieved == sieved
+    assert small.runtime.store.stats.sieved == sieved
 
 
 @pytest.mark.parametrize("range_", [Range(0, 1000), Range(10, 5 * 10**7)], ids=str)
@@ -240,7 +242,7 @@ async def test_two_hundred_identical_requests_do_the_work_once(
         await asyncio.gather(*(job.wait() for job in jobs))
     assert await service.submit(range_) is jobs[0]
     assert service.job(jobs[0].id) is service.find(range_) is jobs[0]
-    assert service.store.stats.sieved == len(jobs[0].plan.indices)
+    assert service.runtime.store.stats.sieved == len(jobs[0].plan.indices)
     assert jobs[0].count == len(oracle(range_.start, range_.end))
 
 
@@ -251,7 +253,7 @@ async def test_identical_requests_that_wait_for_the_cache_are_one_job() -> None:
         jobs = await asyncio.gather(*(service.submit(Range(0, 1000)) for _ in range(20)))
         assert {id(job) for job in jobs} == {id(jobs[0])}
         assert (await done(jobs[0])).count == 168
-        assert service.store.stats.sieved == 1
+        assert service.runtime.store.stats.sieved == 1
     await cache.clear()
     await cache.close()
 
@@ -265,7 +267,9 @@ async def test_evicted_primes_are_sieved_again(small: PrimeService) -> None:
             np.testing.assert_array_equal(await primes_of(small, *pair), primes)
     assert small.jobs.find(Range(*ranges[2])) is not None
     # The primes of all three are 3.4 million, of which a million at the most were kept.
-    assert small.store.stats.sieved > sum(len(SEGMENTS.cover(Range(*pair))) for pair in ranges)
+    assert small.runtime.store.stats.sieved > sum(
+        len(SEGMENTS.cover(Range(*pair))) for pair in ranges
+    )
 
 
 async def test_readers_share_what_was_not_kept(small: PrimeService) -> None:
@@ -275,14 +279,14 @@ async def test_readers_share_what_was_not_kept(small: PrimeService) -> None:
     found = await asyncio.gather(*(primes_of(small, 0, 2 * 10**7) for _ in range(4)))
     for primes in found:
         np.testing.assert_array_equal(primes, oracle(0, 2 * 10**7))
-    assert small.store.stats.joined > 0
+    assert small.runtime.store.stats.joined > 0
 
 
 @pytest.mark.parametrize("politely", [True, False])
 async def test_who_stops_reading_leaves_nothing_behind(small: PrimeService, politely: bool) -> None:
     """A reader that is closed, or just dropped, no longer has anything sieved for it."""
     job = await done(await small.submit(Range(0, 10**9)))
-    sieved = small.store.stats.sieved
+    sieved = small.runtime.store.stats.sieved
     async with asyncio.timeout(WAIT_S):
         reader = small.primes(job)
         async for array in reader:
@@ -292,7 +296,7 @@ async def test_who_stops_reading_leaves_nothing_behind(small: PrimeService, poli
             await reader.aclose()
         del reader
     await eventually(lambda: under_way(small) == 0)
-    assert small.store.stats.sieved - sieved < 20
+    assert small.runtime.store.stats.sieved - sieved < 20
 
 
 async def test_progress_is_monotone_and_ends_at_one(service: PrimeService) -> None:
@@ -322,10 +326,10 @@ async def test_a_cancelled_job_frees_the_workers(service: PrimeService) -> None:
     with pytest.raises(JobCancelled):
         await asyncio.wait_for(waiting, WAIT_S)
     await eventually(lambda: under_way(service) == 0)
-    calls = service.dispatcher.calls
+    calls = service.runtime.dispatcher.calls
     async with asyncio.timeout(WAIT_S):
         assert await service.count(Range(10**13, 10**13 + 40)) == 1
-    assert service.dispatcher.calls <= calls + 1
+    assert service.runtime.dispatcher.calls <= calls + 1
     service.cancel(job)  # nothing more to stop
     assert job.state is State.CANCELLED
 
@@ -344,14 +348,14 @@ async def test_a_cancel_drops_what_no_worker_has_begun() -> None:
             await eventually(lambda: under_way(service) == 1)
             gate.set()
             await eventually(lambda: under_way(service) == 0)
-            assert service.store.stats.sieved == service.dispatcher.calls == 1
+            assert service.runtime.store.stats.sieved == service.runtime.dispatcher.calls == 1
 
 
 async def test_a_cancel_does_not_touch_who_shares_the_pieces(small: PrimeService) -> None:
     """A job that waits for pieces which a cancelled one had asked for still gets them."""
     long = await small.submit(LONG)
     short = await small.submit(Range(0, 10**8))
-    await eventually(lambda: small.store.stats.joined > 0)
+    await eventually(lambda: small.runtime.store.stats.joined > 0)
     small.cancel(long)
     assert (await done(short)).count == 5_761_455
     assert state_of(long) is State.CANCELLED
@@ -376,14 +380,13 @@ async def test_a_cancelled_range_can_be_submitted_again(service: PrimeService) -
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL")
 async def test_a_killed_worker_costs_no_result(service: PrimeService) -> None:
     """Workers killed in the middle of a job are replaced; that job and others still come right."""
-    pool = service.pool
-    assert pool is not None
+    backend = service.runtime.backend
 
     async def kill_one_at_work(job: Job) -> None:
-        count, deaths = job.count, pool.deaths
+        count, deaths = job.count, backend.snapshot().deaths
         await eventually(lambda: job.count > count)
-        os.kill(pool.pids[0], signal.SIGKILL)
-        await eventually(lambda: pool.deaths > deaths)
+        os.kill(backend.snapshot().pids[0], signal.SIGKILL)
+        await eventually(lambda: backend.snapshot().deaths != deaths)
 
     long = await service.submit(Range(0, 4 * 10**9))
     other = await service.submit(Range(10**12, 10**12 + 10**9))
@@ -393,7 +396,7 @@ async def test_a_killed_worker_costs_no_result(service: PrimeService) -> None:
     assert (await done(later)).count == 78_498
     assert (await done(other)).count == load_engine("primesieve").count(10**12, 10**12 + 10**9)
     assert (await done(long)).count == 189_961_812
-    assert pool.deaths == 2
+    assert backend.snapshot().deaths == 2
     assert under_way(service) == 0
 
 
@@ -433,7 +436,7 @@ async def test_work_out_of_proportion_is_refused_with_its_estimate() -> None:
             assert caught.value.estimate_s > 10
         with pytest.raises(RangeNotAllowed, match="max_job_s"):
             service.estimate(dear)
-        assert len(service.jobs) == service.dispatcher.calls == 0
+        assert len(service.jobs) == service.runtime.dispatcher.calls == 0
         job = await service.submit(cheap)
         assert await service.submit(cheap) is job
         service.cancel(job)
@@ -462,7 +465,7 @@ async def test_wide_pieces_are_sieved_one_at_a_time_if_memory_is_short() -> None
     async def watch(job: Job) -> None:
         nonlocal most
         while not await job.ends_within(0.001):
-            most = max(most, len(service.dispatcher._running))  # shows nowhere else
+            most = max(most, len(service.runtime.dispatcher._running))  # shows nowhere else
 
     async with PrimeService(settings) as service:
         async with asyncio.timeout(WAIT_S):
@@ -523,11 +526,10 @@ async def test_closing_twice_is_closing_once(settings: Settings) -> None:
 async def test_closing_stops_what_runs(settings: Settings) -> None:
     """A close in the middle of a long job is quick, tells who waits, and leaves no process."""
     async with PrimeService(settings) as service:
-        assert service.pool is not None
         job = await service.submit(LONG)
         waiting = asyncio.create_task(job.wait())
         await eventually(lambda: job.progress > 0)
-        pids = service.pool.pids
+        pids = service.snapshot().backend.pids
         assert pids
         began_s = time.monotonic()
         await service.close()
@@ -546,7 +548,7 @@ async def test_a_service_can_be_entered_again(settings: Settings) -> None:
         async with service:
             async with asyncio.timeout(WAIT_S):
                 assert await service.count(Range(10, 10**7)) == 664_579 - 4
-            assert service.store.stats.sieved > 0
+            assert service.runtime.store.stats.sieved > 0
             assert len(service.jobs) == 1
 
 
@@ -554,9 +556,9 @@ async def test_an_embedders_executor_is_used_and_left_open() -> None:
     """With an executor passed in there are no processes of ours, and it works on afterwards."""
     with ThreadPoolExecutor(2, thread_name_prefix="theirs") as executor:
         async with PrimeService(Settings(workers=2), executor=executor) as service:
-            assert service.pool is None
+            assert service.snapshot().backend.pids == ()
             np.testing.assert_array_equal(await primes_of(service, 5, 10**7), oracle(5, 10**7))
-            assert service.dispatcher.calls > 0
+            assert service.runtime.dispatcher.calls > 0
         assert {thread.name.split("_")[0] for thread in executor._threads} == {"theirs"}
         assert executor.submit(str, 1).result(WAIT_S) == "1"
 
@@ -567,10 +569,13 @@ async def test_an_embedders_cache_is_used_and_left_open() -> None:
     await cache.clear()
     async with PrimeService(Settings(workers=1), cache=cache) as service:
         await primes_of(service, 0, 1000)
-        assert await cache.exists(service.store.key(CELLS.piece(0)))
+        assert await cache.exists(service.runtime.store.key(CELLS.piece(0)))
     async with PrimeService(Settings(workers=1), cache=cache) as service:
         assert (await primes_of(service, 10, 2000)).tolist() == primes_between(10, 2000)
-        assert (service.store.stats.sieved, service.store.stats.hits > 0) == (0, True)
+        assert (service.runtime.store.stats.sieved, service.runtime.store.stats.hits > 0) == (
+            0,
+            True,
+        )
     await cache.clear()
     await cache.close()
 
@@ -625,7 +630,7 @@ async def test_an_estimate_starts_nothing(service: PrimeService) -> None:
     summary, seconds = service.estimate(Range(0, 10**12))
     assert summary.count == pytest.approx(37_607_912_018, rel=1e-4)
     assert 0 < service.estimate(Range(0, 10**12), Kind.COUNT)[1] <= seconds
-    assert len(service.jobs) == service.dispatcher.calls == 0
+    assert len(service.jobs) == service.runtime.dispatcher.calls == 0
     with pytest.raises(RangeNotAllowed):
         service.estimate(Range(0, MAX_NUMBER))
 

@@ -4,7 +4,6 @@ import dataclasses
 import math
 import re
 from dataclasses import fields
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +11,6 @@ import pytest
 from primesvc import Settings
 from primesvc.errors import InvalidSetting
 
-README = Path(__file__).parents[1] / "README.md"
 FIELDS = [pytest.param(item, id=item.name) for item in fields(Settings)]
 SECRETS = [pytest.param(item, id=item.name) for item in fields(Settings) if item.metadata["secret"]]
 
@@ -246,12 +244,3 @@ def test_every_setting_explains_itself(item: "dataclasses.Field[Any]") -> None:
     assert re.fullmatch(r"[^\n]{5,90}[^.\s]", item.metadata["help"])
     assert bool(item.metadata["unit"]) != isinstance(item.default, bool)
     assert callable(item.metadata["read"])
-
-
-def test_the_readme_lists_exactly_the_settings() -> None:
-    """The README's table has one row for each setting, in order, with its default and unit."""
-    rows = re.findall(r"^\| `(--[a-z-]+)` \|([^|]*)\|([^|]*)\|", README.read_text(), re.MULTILINE)
-    assert [row[0] for row in rows] == [flag(item.name) for item in fields(Settings)]
-    for (name, default, unit), item in zip(rows, fields(Settings), strict=True):
-        said = {"off": "False", "on": "True", "none": ""}.get(default.strip(), default.strip())
-        assert (name, said, unit.strip()) == (name, str(item.default), item.metadata["unit"])

@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from types import TracebackType
 from typing import Final, Self
 
 from primesvc.cli.progress import Progress, Stage
@@ -33,12 +32,7 @@ class LocalService:
         await self._service.__aenter__()
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *error: object) -> None:
         await self._service.close()
 
     async def count(self, range_: Range) -> int:

@@ -4,7 +4,6 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AsyncExitStack, aclosing
-from types import TracebackType
 from typing import Any, Final, Self
 
 import aiohttp
@@ -21,7 +20,7 @@ POLL_S: Final = 5.0
 """Seconds the service is asked to hold an answer back while a job runs, where no
 event stream can be had: so old is what `on_progress` is told then."""
 
-JOBS_A_PAGE: Final = 1000
+MAX_PAGE: Final = 1000
 """Jobs asked for at a time: the most that the service lists at once."""
 
 
@@ -74,12 +73,7 @@ class PrimeClient:
             self._transport.session = await self._exit.enter_async_context(session)
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *error: object) -> None:
         await self.close()
 
     async def close(self) -> None:
@@ -103,7 +97,7 @@ class PrimeClient:
 
     async def jobs(self, state: State | None = None) -> list[RemoteJob]:
         """The jobs the service knows, the newest first; only those in `state` if it is given."""
-        params = {"limit": str(JOBS_A_PAGE)} | ({} if state is None else {"state": state})
+        params = {"limit": str(MAX_PAGE)} | ({} if state is None else {"state": state})
         found: dict[str, RemoteJob] = {}
         offset = 0
         while True:
@@ -115,8 +109,8 @@ class PrimeClient:
             jobs = [self._job(document) for document in page["jobs"]]
             # One that ended meanwhile may be listed twice.
             found |= {job.id: job for job in jobs}
-            offset += JOBS_A_PAGE
-            if len(jobs) < JOBS_A_PAGE:
+            offset += MAX_PAGE
+            if len(jobs) < MAX_PAGE:
                 return list(found.values())
 
     async def wait(
@@ -127,7 +121,7 @@ class PrimeClient:
     ) -> RemoteJob:
         """Wait until a job is finished, and return it as it is then.
 
-        `on_progress` is called with the job whenever there is news of it, about
+        `on_progress` is called with the job whenever the service reports on it, about
         twice a second, and at its end. The job is watched through its event
         stream, which is taken up again where it broke, or by long polling.
         Raises `JobFailed` with the reason and `JobCancelled`, as `Job.wait` does.
@@ -135,15 +129,15 @@ class PrimeClient:
         """
         known = await self.job(job) if isinstance(job, str) else job
         if not known.final:
-            async with aclosing(self._follow(known.id)) as news:
-                async for known in news:
+            async with aclosing(self._follow(known.id)) as reports:
+                async for known in reports:
                     if on_progress is not None:
                         on_progress(known)
         known.check()
         return known
 
     async def _follow(self, job_id: str) -> AsyncGenerator[RemoteJob, None]:
-        """What is to be told of a job; the last is that it is finished."""
+        """The job whenever something about it changes; the last time it is finished."""
         async with aclosing(watch(self._transport, job_id)) as told:
             async for job in told:
                 yield job

@@ -1,6 +1,6 @@
 """Downloads that go on after a broken connection, and the arrays in NumPy's file format."""
 
-import ast
+import io
 import re
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing
@@ -16,14 +16,8 @@ from primesvc.errors import ApiError, RemoteError, ServerUnreachable, Unexpected
 _ITEM: Final = 8
 """Bytes of a uint64."""
 
-_MAGIC: Final = b"\x93NUMPY\x01\x00"
-"""How a file of version 1.0 begins."""
-
-_HEAD_BYTES: Final = len(_MAGIC) + 2
-"""That and the length of the header."""
-
-MAX_HEAD_BYTES: Final = 2**10
-"""Bytes of a header at the most; that of an array of primes has 128."""
+_HEADER_BYTES: Final = 128
+"""Bytes of the header of an array of primes, however many: NumPy leaves room for 21 digits."""
 
 _CONTENT_RANGE: Final = re.compile(r"bytes ([0-9]+)-[0-9]+/([0-9]+)", re.ASCII)
 
@@ -130,10 +124,10 @@ async def read_npy(
         async for chunk in chunks:
             rest = rest + chunk if rest else chunk
             if left is None:
-                if (end := _header_end(rest, url)) is None:
+                if len(rest) < _HEADER_BYTES:
                     continue
-                left = _count(rest[:end], url)
-                rest = rest[end:]
+                left = _count(rest[:_HEADER_BYTES], url)
+                rest = rest[_HEADER_BYTES:]
             count = len(rest) // _ITEM
             if not count:
                 continue
@@ -142,31 +136,20 @@ async def read_npy(
             left -= count
             yield np.frombuffer(rest, "<u8", count).astype(np.uint64, copy=False)
             rest = rest[count * _ITEM :]
-        if left != 0 or rest:
+        if left is None:
+            left = _count(rest, url)
+        if left or rest:
             raise UnexpectedAnswer(url, "fewer primes than its header says")
-
-
-def _header_end(data: bytes, url: str) -> int | None:
-    """Where the data of the file begins, None while that is not known."""
-    if not _MAGIC.startswith(data[: len(_MAGIC)]):
-        raise UnexpectedAnswer(url, "no .npy file of version 1.0")
-    if len(data) < _HEAD_BYTES:
-        return None
-    end = _HEAD_BYTES + int.from_bytes(data[len(_MAGIC) : _HEAD_BYTES], "little")
-    if end > MAX_HEAD_BYTES:
-        raise UnexpectedAnswer(url, f"a .npy header of {end} bytes")
-    return end if len(data) >= end else None
 
 
 def _count(head: bytes, url: str) -> int:
     """How many numbers the header of the file announces."""
-    text = head[_HEAD_BYTES:].decode("latin1")
+    file = io.BytesIO(head)
     try:
-        header = ast.literal_eval(text.strip())
-        (count,) = header["shape"]
-        fits = header["descr"] == "<u8" and type(count) is int
-    except (ValueError, SyntaxError, TypeError, KeyError, MemoryError, RecursionError):
-        fits = False
-    if not fits:
-        raise UnexpectedAnswer(url, f"an array that is not of primes: {text.strip()!r}")
-    return int(count)
+        version = np.lib.format.read_magic(file)
+        shape, _, dtype = np.lib.format.read_array_header_1_0(file, max_header_size=_HEADER_BYTES)
+    except Exception as error:  # NumPy reads the header as Python, which fails in many ways
+        raise UnexpectedAnswer(url, f"no .npy file of primes: {error}") from None
+    if version != (1, 0) or dtype != "<u8" or len(shape) != 1 or shape[0] < 0 or file.read():
+        raise UnexpectedAnswer(url, f"no .npy file of primes: {shape} {dtype} {version}")
+    return int(shape[0])

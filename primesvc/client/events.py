@@ -83,7 +83,7 @@ class EventParser:
 
 
 async def watch(transport: Transport, job_id: str) -> AsyncGenerator[RemoteJob, None]:
-    """What the event stream of a job tells, until its end, or until no stream can be had.
+    """The job whenever its event stream reports on it, until it ends or no stream can be had.
 
     A stream that breaks is opened again behind the last event that came.
     """

@@ -6,34 +6,34 @@ estimated seconds (start-time fair queuing: Goyal, Vin, Cheng 1996, for one
 link; here for as many servers as there are workers). A new queue starts at
 the present virtual time: it owes nothing and is owed nothing.
 
-Calls that cannot be called back once they run are kept here until a worker
-is free, so that a cancel takes effect within a call's time.
+Calls are kept here until a worker is free, so that a cancel takes effect at
+once; one that runs is ended with its worker, if it does not end soon by itself.
 """
 
 import asyncio
-import logging
+import math
 import time
 from collections import deque
 from collections.abc import Callable
 from functools import partial
 from typing import Any, Final
 
-from primesvc.compute.arena import Arena, Slot
+from primesvc.compute.backend import Backend, CallResult
 from primesvc.compute.histogram import Histogram
-from primesvc.compute.pool import Runner
-from primesvc.compute.worker import Payload
 from primesvc.errors import ServiceClosed
 
-log = logging.getLogger(__name__)
-
 EXPRESS_S: Final = 0.01
-"""Estimated seconds up to which a call may use the spare worker while the
-others are busy with longer ones: a small request then never waits for a
-chunk of a large one, and the scheduler of the system shares the cores."""
+"""Estimated seconds up to which a call of any queue may use a spare worker while the
+others are busy: a small request then never waits for a chunk of a large one, and the
+scheduler of the system shares the cores."""
+
+LIGHT_S: Final = 1.0
+"""Estimated seconds of work up to which all calls of a client may use a spare worker: just
+below 2^64 one call of another takes seconds, and there may be any number of them."""
 
 INLINE_S: Final = 0.3e-3
-"""Estimated seconds up to which a call runs on the event loop itself: a round
-trip to a worker takes 0.5 to 1 ms and keeps the loop busy for 0.3 ms of it. An
+"""Estimated seconds up to which a call runs on the event loop itself: the way to a
+worker and back takes that long, most of it on the loop. An
 estimate may be wrong by a factor of a few, so the loop is held for 1 ms at the
 most; longer calls always go to a worker."""
 
@@ -41,42 +41,21 @@ HANG_FACTOR: Final = 50.0
 """How many times its estimate a call may take before it counts as hung: estimates
 are within a factor of a few, a machine that is short of memory or cores adds to it."""
 
+GRACE_S: Final = 0.1
+"""Seconds that a call which nobody wants any more may run on before its worker is killed: nearly
+all calls end within it, and to replace a worker takes half as long."""
+
 LEAST_COST_S: Final = 0.5e-3
 """What a call is charged at least: the round trip to a worker."""
-
-
-class CallResult:
-    """A worker's answer and its bytes, until `release`."""
-
-    __slots__ = ("_slot", "answer", "view")
-
-    def __init__(self, answer: Any, slot: Slot | None) -> None:
-        self.answer = answer
-        payload: Payload = answer if isinstance(answer, Payload) else answer.payload
-        self.view: memoryview
-        """The bytes; not to be looked at after `release`."""
-        if payload.inline is None:
-            assert slot is not None  # noqa: S101 - the worker wrote where we told it to
-            self.view = slot.view[: payload.size]
-            self._slot: Slot | None = slot
-        else:
-            self.view = memoryview(payload.inline)
-            self._slot = None
-            if slot is not None:
-                slot.release()
-
-    def release(self) -> None:
-        """Give the memory back; may be called again."""
-        slot, self._slot = self._slot, None
-        if slot is not None:
-            slot.release()
-        self.view = memoryview(b"")
 
 
 class Call:
     """A call that waits or runs; `done` is its outcome. `cancel` if nobody wants it any more."""
 
-    __slots__ = ("args", "cost_s", "done", "function", "memory_bytes", "queued_s", "started")
+    __slots__ = (
+        "_end_timer", "args", "cost_s", "done", "function", "memory_bytes", "queued_s", "started",
+        "task",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -92,6 +71,9 @@ class Call:
         self.started = False
         self.queued_s = time.perf_counter()
         self.done: asyncio.Future[CallResult] = asyncio.get_running_loop().create_future()
+        self.task: asyncio.Task[None] | None = None
+        """What runs it, once a worker has it."""
+        self._end_timer: asyncio.TimerHandle | None = None
 
     def fail(self, error: Exception) -> None:
         """End the call with an error, unless it was cancelled."""
@@ -99,21 +81,34 @@ class Call:
             self.done.set_exception(error)
             self.done.exception()  # whoever waits sees it; nobody has to wait
 
-    def cancel(self) -> None:
-        """Drop the call if it still waits, or else its outcome; may be called again."""
-        if self.done.cancel() or self.done.cancelled() or self.done.exception():
-            return
-        self.done.result().release()
+    def cancel(self, grace_s: float = GRACE_S) -> None:
+        """Drop the call if it still waits, or else its outcome; may be called again.
+
+        If it runs it is ended, unless it ends within `grace_s` seconds.
+        """
+        if self.done.cancel():
+            if self.task is not None:
+                self._end_timer = self.done.get_loop().call_later(grace_s, self.task.cancel)
+        elif not self.done.cancelled() and not self.done.exception():
+            self.done.result().release()
+
+    def note_end(self) -> None:
+        """It does not run any more; what the dispatcher calls."""
+        if self._end_timer is not None:
+            self._end_timer.cancel()
 
 
 class Queue:
     """One client's share of the workers. Close it when the client is gone."""
 
-    __slots__ = ("_dispatcher", "calls", "name", "virtual_s")
+    __slots__ = ("_dispatcher", "calls", "light", "name", "virtual_s")
 
-    def __init__(self, dispatcher: "Dispatcher", name: str, virtual_s: float) -> None:
+    def __init__(
+        self, dispatcher: "Dispatcher", name: str, virtual_s: float, *, light: bool
+    ) -> None:
         self._dispatcher = dispatcher
         self.name = name
+        self.light = light
         self.calls: deque[Call] = deque()
         self.virtual_s = virtual_s
 
@@ -132,33 +127,29 @@ class Queue:
 
 
 class Dispatcher:
-    """Runs the calls of all queues on `parallel` workers, and short ones on one more.
+    """Runs the calls of all queues on a backend: one a slot, light work on the spare slots.
 
     Calls of up to `inline_s` estimated seconds run at once on the event loop.
     Those that run at a time need `memory_bytes` together at the most (None: no
     bound), but one that needs more than that may run, if no other does that needs any.
-    One that takes longer than `hang_s`, and `HANG_FACTOR` times its estimate,
-    counts as hung.
+    One that takes longer than `hang_s`, and `HANG_FACTOR` times its estimate, counts
+    as hung.
     """
 
     def __init__(
         self,
-        runner: Runner,
+        backend: Backend,
         *,
-        parallel: int,
-        arena: Arena | None,
         inline_s: float = 0.0,
         hang_s: float = 60.0,
         memory_bytes: int | None = None,
     ) -> None:
+        self.backend = backend
         self.memory_bytes = memory_bytes
         self.taken_bytes = 0
         """Memory that the calls need that run now."""
         self._inline_s = inline_s
         self._hang_s = hang_s
-        self._runner = runner
-        self._parallel = parallel
-        self._arena = arena
         self._waiting: set[Queue] = set()
         self._running: set[asyncio.Task[None]] = set()
         self._long = 0
@@ -171,9 +162,9 @@ class Dispatcher:
         self.durations = Histogram()
         """How long calls took: those of workers with the way there and back, and those run here."""
 
-    def queue(self, name: str) -> Queue:
-        """A share of the workers for a new client."""
-        return Queue(self, name, self._virtual_s)
+    def queue(self, name: str, *, work_s: float = math.inf) -> Queue:
+        """A share of the workers for a new client, who has about `work_s` seconds of work."""
+        return Queue(self, name, self._virtual_s, light=work_s <= LIGHT_S)
 
     def submit(self, queue: Queue, call: Call) -> Call:
         """Add a call to a queue. Raises `ServiceClosed`."""
@@ -194,16 +185,17 @@ class Dispatcher:
     def _run_here(self, call: Call) -> None:
         call.started = True
         try:
-            answer = call.function(*call.args, None)
+            value = call.function(*call.args, None)
         except Exception as error:
             call.fail(error)
         else:
-            call.done.set_result(CallResult(answer, None))
+            call.done.set_result(CallResult(value))
         self.durations.observe(time.perf_counter() - call.queued_s)
 
     def _start_next(self) -> None:
-        while len(self._running) <= self._parallel:
-            express = self._long >= self._parallel
+        slots, spare_slots = self.backend.slots, self.backend.spare_slots
+        while len(self._running) < slots + spare_slots:
+            express = self._long >= slots
             queue = self._choose(express)
             if queue is None:
                 return
@@ -217,9 +209,9 @@ class Dispatcher:
             self.waits.observe(time.perf_counter() - call.queued_s)
             self._long += not express
             self.taken_bytes += call.memory_bytes
-            task = asyncio.create_task(self._run(call))
-            self._running.add(task)
-            task.add_done_callback(partial(self._ended, call, express))
+            call.task = asyncio.create_task(self._run(call))
+            self._running.add(call.task)
+            call.task.add_done_callback(partial(self._ended, call, express))
 
     def _choose(self, express: bool) -> Queue | None:
         best = None
@@ -230,7 +222,7 @@ class Dispatcher:
                 self._waiting.discard(queue)
             elif (
                 (best is None or queue.virtual_s < best.virtual_s)
-                and (not express or queue.calls[0].cost_s <= EXPRESS_S)
+                and (not express or queue.light or queue.calls[0].cost_s <= EXPRESS_S)
                 and self._has_memory(queue.calls[0])
             ):
                 best = queue
@@ -243,6 +235,7 @@ class Dispatcher:
         return self.taken_bytes + call.memory_bytes <= self.memory_bytes
 
     def _ended(self, call: Call, express: bool, task: asyncio.Task[None]) -> None:
+        call.note_end()
         self._long -= not express
         self.taken_bytes -= call.memory_bytes
         self._running.discard(task)
@@ -250,31 +243,25 @@ class Dispatcher:
             self._start_next()
 
     async def _run(self, call: Call) -> None:
-        # Never cancelled while the service runs: the slot is the worker's until it answers.
-        slot = self._arena.lease() if self._arena else None
         began_s = time.perf_counter()
         try:
-            answer = await self._runner.run(
+            result = await self.backend.run(
                 call.function,
                 *call.args,
-                slot and slot.ref,
                 deadline_s=max(self._hang_s, call.cost_s * HANG_FACTOR),
             )
         except Exception as error:
-            if slot is not None:
-                slot.release()
             call.fail(error)
             return
         finally:
             self.durations.observe(time.perf_counter() - began_s)
-        result = CallResult(answer, slot)
         if call.done.done():
             result.release()
         else:
             call.done.set_result(result)
 
     async def close(self) -> None:
-        """Fail what waits; what runs ends with the runner, which is to be closed first."""
+        """Fail what waits; what runs ends with the backend, which is to be closed first."""
         self._closed = True
         for queue in self._waiting:
             for call in queue.calls:

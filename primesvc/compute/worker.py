@@ -18,7 +18,7 @@ from primesvc.formats.base import Format
 from primesvc.formats.coding import encode_part
 from primesvc.formats.decimal import decimal_digits
 from primesvc.sieve.engine import list_primes, load_engine, summarise
-from primesvc.sieve.packed import Packed, Summary, digit_cuts, pack
+from primesvc.sieve.packed import Packed, Summary, pack
 from primesvc.sieve.range import Range
 
 
@@ -71,7 +71,7 @@ def sieve(
         primes = list_primes(engine, Range(run[0].start, run[-1].end))
         cuts = np.searchsorted(primes, np.array([piece.start for piece in run], np.uint64))
         for piece, part in zip(run, np.split(primes, cuts[1:]), strict=True):
-            summaries.append(_summary(part, piece))
+            summaries.append(Summary(len(part), decimal_digits(part)))
             packs.append(pack(part, piece))
     payload = _payload(packs, slot)
     return Sieved(summaries, [len(p) for p in packs], payload, time.perf_counter() - began)
@@ -90,14 +90,6 @@ def _runs(pieces: list[Range]) -> list[list[Range]]:
         else:
             runs.append([piece])
     return runs
-
-
-def _summary(primes: NDArray[np.uint64], piece: Range) -> Summary:
-    cuts = [part.start for part in digit_cuts(piece)]
-    bounds = [*np.searchsorted(primes, np.array(cuts, np.uint64)), len(primes)]
-    counts = np.diff(bounds)
-    digits = sum(int(n) * len(str(cut)) for n, cut in zip(counts, cuts, strict=True))
-    return Summary(len(primes), digits)
 
 
 class Rendering(NamedTuple):

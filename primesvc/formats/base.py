@@ -5,55 +5,59 @@ and its values, then `tail`. Behind the very last value `spare` bytes are left
 out: a separator stands between values only.
 """
 
-from typing import Protocol
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from primesvc.sieve.packed import Summary
 
+Amount = TypeVar("Amount", int, NDArray[np.int64])
 
-class Format(Protocol):
+
+@dataclass(frozen=True, slots=True)
+class Format(ABC):
     """How primes are written. Plain data, small enough to travel to a worker with every call."""
 
-    @property
-    def name(self) -> str:
-        """How a query parameter calls it."""
-
-    @property
-    def media_type(self) -> str:
-        """The value of `Content-Type`."""
-
-    @property
-    def extension(self) -> str:
-        """The ending of a file name."""
+    name: str
+    """How a query parameter calls it."""
+    media_type: str
+    """The value of `Content-Type`."""
+    extension: str
+    """The ending of a file name."""
 
     @property
     def spare(self) -> int:
         """Bytes written behind every value but the last of the file."""
+        return 0
 
-    def value_bytes(self, digits: int) -> int:
-        """The length of one value of so many digits, `spare` behind it."""
-
+    @abstractmethod
     def head(self, total: Summary) -> bytes:
         """How a file of these primes begins."""
 
     def tail(self) -> bytes:
         """How a file ends."""
+        return b""
 
     def piece_head(self, count: int) -> bytes:
         """What stands before the values of a segment with `count` primes; always equally long."""
+        return b""
 
-    def piece_bytes(
-        self, counts: NDArray[np.int64], digits: NDArray[np.int64]
-    ) -> NDArray[np.int64]:
-        """The length of the values of each piece, `spare` behind each."""
+    @abstractmethod
+    def values_bytes(self, count: Amount, digits: Amount) -> Amount:
+        """The length of so many values of so many digits together, `spare` behind each.
 
-    def values_bytes(self, count: int, digits: int) -> int:
-        """The length of a run of values, `spare` behind each."""
+        Of one run of values, or of many at once in arrays of shape (n,).
+        """
 
+    @abstractmethod
     def encode(self, primes: NDArray[np.uint64], out: NDArray[np.uint8]) -> int:
-        """Write the values, `spare` behind each, to `out`; return how many bytes that took."""
+        """Write the values, `spare` behind each, to `out`; return how many bytes that took.
+
+        Raises `ValueError` if `out` is too small, and then writes nothing.
+        """
 
 
 def total_bytes(format_: Format, total: Summary) -> int:

@@ -1,68 +1,48 @@
 """The binary formats: eight little-endian bytes a prime, framed for NumPy or Arrow."""
 
+import io
 import struct
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from primesvc.formats.base import Amount, Format
 from primesvc.sieve.packed import Summary
 
 _ITEM: Final = 8
 """Bytes a prime: uint64."""
 
 
-def _encode(primes: NDArray[np.uint64], out: NDArray[np.uint8]) -> int:
-    size = len(primes) * _ITEM
-    if size > len(out):
-        raise ValueError(f"the primes take {size} bytes, the buffer has {len(out)}")
-    out[:size] = np.ascontiguousarray(primes, "<u8").view(np.uint8)
-    return size
+class _BinaryFormat(Format):
+    """Eight little-endian bytes a prime."""
+
+    def values_bytes(self, count: Amount, digits: Amount) -> Amount:
+        """Eight bytes a prime."""
+        return count * _ITEM
+
+    def encode(self, primes: NDArray[np.uint64], out: NDArray[np.uint8]) -> int:
+        """Write the primes."""
+        size = len(primes) * _ITEM
+        if size > len(out):
+            raise ValueError(f"the primes take {size} bytes, the buffer has {len(out)}")
+        out[:size] = np.ascontiguousarray(primes, "<u8").view(np.uint8)
+        return size
 
 
-@dataclass(frozen=True, slots=True)
-class NpyFormat:
+class NpyFormat(_BinaryFormat):
     """NumPy's `.npy`, version 1.0: a one-dimensional `<u8` array, for `numpy.load`.
 
     https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html
     """
 
-    name: str = "npy"
-    media_type: str = "application/x-npy"
-    extension: str = "npy"
-    spare: int = 0
-
-    def value_bytes(self, digits: int) -> int:
-        """Eight bytes."""
-        return _ITEM
-
     def head(self, total: Summary) -> bytes:
         """Magic, version, and the header padded so that the data begins at byte 128."""
-        header = f"{{'descr': '<u8', 'fortran_order': False, 'shape': ({total.count},), }}"
-        return b"\x93NUMPY\x01\x00" + struct.pack("<H", 118) + f"{header:<117}\n".encode("latin1")
-
-    def tail(self) -> bytes:
-        """Nothing."""
-        return b""
-
-    def piece_head(self, count: int) -> bytes:
-        """Nothing: the array is one."""
-        return b""
-
-    def piece_bytes(
-        self, counts: NDArray[np.int64], digits: NDArray[np.int64]
-    ) -> NDArray[np.int64]:
-        """Eight bytes a prime."""
-        return counts * _ITEM
-
-    def values_bytes(self, count: int, digits: int) -> int:
-        """Eight bytes a prime."""
-        return count * _ITEM
-
-    def encode(self, primes: NDArray[np.uint64], out: NDArray[np.uint8]) -> int:
-        """Write the primes. Raises `ValueError` if `out` is too small."""
-        return _encode(primes, out)
+        file = io.BytesIO()
+        np.lib.format.write_array_header_1_0(
+            file, {"descr": "<u8", "fortran_order": False, "shape": (total.count,)}
+        )
+        return file.getvalue()
 
 
 _SCHEMA: Final = bytes.fromhex(
@@ -92,22 +72,12 @@ _END: Final = bytes.fromhex("ffffffff00000000")
 """The end of a stream."""
 
 
-@dataclass(frozen=True, slots=True)
-class ArrowFormat:
+class ArrowFormat(_BinaryFormat):
     """Arrow's IPC streaming format, one record batch a segment, for `pyarrow.ipc.open_stream`.
 
     The messages differ in four numbers only, so they need no Arrow library:
     https://arrow.apache.org/docs/format/Columnar.html#ipc-streaming-format
     """
-
-    name: str = "arrow"
-    media_type: str = "application/vnd.apache.arrow.stream"
-    extension: str = "arrows"
-    spare: int = 0
-
-    def value_bytes(self, digits: int) -> int:
-        """Eight bytes."""
-        return _ITEM
 
     def head(self, total: Summary) -> bytes:
         """The schema."""
@@ -126,20 +96,6 @@ class ArrowFormat:
             struct.pack_into("<q", message, at, count)
         return bytes(message)
 
-    def piece_bytes(
-        self, counts: NDArray[np.int64], digits: NDArray[np.int64]
-    ) -> NDArray[np.int64]:
-        """Eight bytes a prime."""
-        return counts * _ITEM
 
-    def values_bytes(self, count: int, digits: int) -> int:
-        """Eight bytes a prime."""
-        return count * _ITEM
-
-    def encode(self, primes: NDArray[np.uint64], out: NDArray[np.uint8]) -> int:
-        """Write the primes. Raises `ValueError` if `out` is too small."""
-        return _encode(primes, out)
-
-
-NPY: Final = NpyFormat()
-ARROW: Final = ArrowFormat()
+NPY: Final = NpyFormat("npy", "application/x-npy", "npy")
+ARROW: Final = ArrowFormat("arrow", "application/vnd.apache.arrow.stream", "arrows")

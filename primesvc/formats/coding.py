@@ -8,9 +8,10 @@ must be put together from those of the parts.
 
 import struct
 import sys
-import zlib
 from dataclasses import dataclass
 from typing import Final
+
+from isal import isal_zlib
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -21,7 +22,8 @@ CODINGS: Final = ("zstd", "gzip")
 """The codings there are, the better first."""
 
 _GZIP_LEVEL: Final = 1
-"""Digits hold about 3.4 bits each: level 6 takes 4 times as long for 4 % less."""
+"""Of ISA-L's 0 to 3. The text of the first 10^7 primes: 430 MB/s to 29.1 % of its length; level 3
+takes 1.4 times as long for 3 % less, zlib's level 1 2.8 times as long for 7 % more."""
 
 _ZSTD_LEVEL: Final = 1
 """Fastest of the normal levels; its window of 512 KiB is far below the 8 MB
@@ -42,9 +44,9 @@ def encode_part(coding: str, raw: bytes | memoryview) -> Coded:
     """Code one part by itself."""
     if coding == "zstd":
         return Coded(zstd.compress(raw, _ZSTD_LEVEL), len(raw), 0)
-    deflate = zlib.compressobj(_GZIP_LEVEL, zlib.DEFLATED, -zlib.MAX_WBITS)
-    data = deflate.compress(raw) + deflate.flush(zlib.Z_SYNC_FLUSH)
-    return Coded(data, len(raw), zlib.crc32(raw))
+    deflate = isal_zlib.compressobj(_GZIP_LEVEL, isal_zlib.DEFLATED, -isal_zlib.MAX_WBITS)
+    data = deflate.compress(raw) + deflate.flush(isal_zlib.Z_SYNC_FLUSH)
+    return Coded(data, len(raw), isal_zlib.crc32(raw))
 
 
 class Assembly:
@@ -64,7 +66,7 @@ class Assembly:
         """Note the next part."""
         self._size += raw_bytes
         if self._gzip:
-            self._crc = crc_of_both(self._crc, crc, raw_bytes)
+            self._crc = isal_zlib.crc32_combine(self._crc, crc, raw_bytes)
 
     def tail(self) -> bytes:
         """What stands behind the last part."""
@@ -73,32 +75,3 @@ class Assembly:
             return b"" if self._size else zstd.compress(b"", _ZSTD_LEVEL)
         # An empty final block of fixed codes, then the check sum and the size modulo 2^32.
         return b"\x03\x00" + struct.pack("<II", self._crc, self._size & 0xFFFFFFFF)
-
-
-_POLYNOMIAL: Final = 0xEDB88320
-"""CRC-32's, reflected: bit 31 is x^0."""
-
-
-def _times(a: int, b: int) -> int:
-    """The product of two polynomials modulo CRC-32's."""
-    product = 0
-    for bit in range(31, -1, -1):
-        if a >> bit & 1:
-            product ^= b
-        b = (b >> 1) ^ (_POLYNOMIAL if b & 1 else 0)
-    return product
-
-
-def crc_of_both(first: int, second: int, second_bytes: int) -> int:
-    """CRC-32 of two parts one after the other, from those of the parts: about 0.2 ms.
-
-    The check sum of the first is multiplied by x^(8 * second_bytes); the
-    method of zlib's `crc32_combine`.
-    """
-    shift, square = 1 << 31, 1 << 23  # x^0 and x^8
-    while second_bytes:
-        if second_bytes & 1:
-            shift = _times(shift, square)
-        square = _times(square, square)
-        second_bytes >>= 1
-    return _times(shift, first) ^ second

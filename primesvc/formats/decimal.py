@@ -25,8 +25,8 @@ __all__ = ["decimal_digits", "encode_decimals", "encoded_size"]
 
 _TAIL_DIGITS: Final = 5
 """Digits of a table entry. Four would make blocks of 430 primes at 10^10, too few to repay the
-calls; six would need 8 MB of table, and a look-up then takes 1.7 ns, not 1.0 (measured on a 2-core
-AMD EPYC (Zen 4) VM, 1 MB of L2 a core)."""
+calls; six would need 8 MB of table, and a look-up then takes 1.7 ns, not 1.0: they fall out
+of the level 2 cache."""
 
 _BLOCK_SPAN: Final = 10**_TAIL_DIGITS
 """Width of a block on the number line: all its values share their leading digits."""
@@ -36,8 +36,7 @@ _WORD_BYTES: Final = 8
 
 _MIN_BLOCK_VALUES: Final = 400
 """Mean number of values in a block, below which blocks do not pay: a block costs 3 us and 2 ns a
-value, the other way 8 to 16 ns a value (measured on a 2-core AMD EPYC (Zen 4) VM). Primes below
-2^64 never fall below 2,200."""
+value, the other way 8 to 16 ns a value. Primes below 2^64 never fall below 2,200."""
 
 _POWERS_OF_TEN: Final = 10 ** np.arange(1, 20, dtype=np.uint64)
 """The first value of each number of digits from 2 to 20."""

@@ -6,17 +6,15 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from primesvc.formats.base import Amount, Format
 from primesvc.formats.decimal import encode_decimals
 from primesvc.sieve.packed import Summary
 
 
 @dataclass(frozen=True, slots=True)
-class TextFormat:
+class TextFormat(Format):
     """`prefix`, the primes as `before` digits `after` with `separator` between, `suffix`."""
 
-    name: str
-    media_type: str
-    extension: str
     prefix: bytes = b""
     before: bytes = b""
     after: bytes = b""
@@ -28,14 +26,6 @@ class TextFormat:
         """The length of the separator: none follows the last prime."""
         return len(self.separator)
 
-    @property
-    def _affix(self) -> int:
-        return len(self.before) + len(self.after) + len(self.separator)
-
-    def value_bytes(self, digits: int) -> int:
-        """The digits and what stands around them."""
-        return digits + self._affix
-
     def head(self, total: Summary) -> bytes:
         """The prefix."""
         return self.prefix
@@ -44,22 +34,12 @@ class TextFormat:
         """The suffix."""
         return self.suffix
 
-    def piece_head(self, count: int) -> bytes:
-        """Nothing: a segment leaves no trace in a text."""
-        return b""
-
-    def piece_bytes(
-        self, counts: NDArray[np.int64], digits: NDArray[np.int64]
-    ) -> NDArray[np.int64]:
+    def values_bytes(self, count: Amount, digits: Amount) -> Amount:
         """The digits and what stands around them."""
-        return digits + counts * self._affix
-
-    def values_bytes(self, count: int, digits: int) -> int:
-        """The digits and what stands around them."""
-        return digits + count * self._affix
+        return digits + count * (len(self.before) + len(self.after) + len(self.separator))
 
     def encode(self, primes: NDArray[np.uint64], out: NDArray[np.uint8]) -> int:
-        """Write the primes, about 3 ns each. Raises `ValueError` if `out` is too small."""
+        """Write the primes, about 3 ns each."""
         return encode_decimals(primes, self.before, self.after + self.separator, out)
 
 

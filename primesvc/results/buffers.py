@@ -5,7 +5,6 @@ first, without which it is not begun; more to be fast, if there is more. So
 a crowd of slow clients costs speed, then `503`, and never the memory.
 """
 
-from types import TracebackType
 from typing import Final, Self
 
 from primesvc.errors import ServiceFull
@@ -88,11 +87,6 @@ class Lease:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._buffers.give_back(self._size, self._extension)
         self._size = self._extension = 0

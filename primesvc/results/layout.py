@@ -40,7 +40,7 @@ class Layout:
         self.head = format_.head(total)
         self.tail = format_.tail()
         self._batches = _batches(result)
-        lengths = format_.piece_bytes(result.counts, result.digits)
+        lengths = format_.values_bytes(result.counts, result.digits)
         lengths += np.where(self._batches > 0, len(format_.piece_head(1)), 0)
         # _bounds[i] is where in the body piece i begins.
         self._bounds = np.zeros(len(lengths) + 1, np.int64)

@@ -11,7 +11,8 @@ from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
 from typing import Final, NamedTuple
 
-from primesvc.compute.dispatcher import Call, CallResult, Queue
+from primesvc.compute.backend import CallResult
+from primesvc.compute.dispatcher import Call, Queue
 from primesvc.compute.worker import Rendering, render
 from primesvc.errors import PrimesvcError
 from primesvc.formats.coding import encode_part
@@ -99,7 +100,7 @@ class ByteReader:
         if left:
             async with aclosing(self._results()) as results:
                 async for result in results:
-                    raw_bytes, crc = result.answer.raw_bytes, result.answer.crc
+                    raw_bytes, crc = result.value.raw_bytes, result.value.crc
                     if raw_bytes <= left:
                         yield Part(result.view, raw_bytes, crc)
                     elif self._coding is None:
@@ -214,7 +215,7 @@ class ByteReader:
         """Calls that render some of the packed primes each; their lengths are exact."""
         piece = self._plan.piece(window.index)
         limit = GENTLE_BYTES if self._gentle else self._source.call_bytes
-        width = self._format.value_bytes(len(str(piece.end)))
+        width = self._format.values_bytes(1, len(str(piece.end)))
         step = max((limit - 256) // (width * MARK_EVERY), 1) * MARK_EVERY
         runs = packed.positions(piece)
         head = self._head(window)

@@ -75,7 +75,7 @@ PRIMESIEVE: Final = CostModel(
         (1.8e19, 1.0, 3.5e-9),
     )
 )
-"""libprimesieve 12.9, one core of a 2-core AMD EPYC (Zen 4) VM; see the table in `grid`."""
+"""libprimesieve 12.9, one core; see the table in `grid`."""
 
 TESTING: Final = CostModel(
     (
@@ -87,7 +87,7 @@ TESTING: Final = CostModel(
         (1.8e19, 50e-6, 116e-9),
     )
 )
-"""`narrow.primes_by_testing`, the same machine. So the crossover, below which testing
+"""`narrow.primes_by_testing`, one core. So the crossover, below which testing
 is cheaper than libprimesieve: ranges of 2,000 numbers at 10^12, 20,000 at 10^14,
 200,000 at 10^16, 2.2 million at 10^18, 9 million at 2^64."""
 

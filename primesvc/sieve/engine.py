@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from primesvc.errors import EngineUnavailable, InvalidSetting
 from primesvc.sieve.cost import LIGHT_CALL_BYTES, TESTING, CostModel, sieve_bytes
 from primesvc.sieve.narrow import count_by_testing, primes_by_testing
-from primesvc.sieve.packed import Summary, digit_cuts
+from primesvc.sieve.packed import Summary
 from primesvc.sieve.range import Range
 
 
@@ -35,22 +35,23 @@ class Engine(Protocol):
 
 def list_primes(engine: Engine, range_: Range) -> NDArray[np.uint64]:
     """The primes of the range, by the engine or by testing its numbers, whichever is cheaper."""
-    if TESTING.seconds(range_, pack=False) < engine.cost.seconds(range_, pack=False):
-        return primes_by_testing(range_.start, range_.end)
-    return engine.primes(range_.start, range_.end)
+    lister = primes_by_testing if _is_tested(engine, range_) else engine.primes
+    return lister(range_.start, range_.end)
 
 
 def summarise(engine: Engine, range_: Range) -> Summary:
     """Count the primes of the range and their digits, without listing them where possible."""
-    count = digits = 0
-    for part in digit_cuts(range_):
-        if TESTING.seconds(part, pack=False) < engine.cost.seconds(part, pack=False):
-            found = count_by_testing(part.start, part.end)
-        else:
-            found = engine.count(part.start, part.end)
-        count += found
-        digits += found * len(str(part.start))
-    return Summary(count, digits)
+
+    def count(part: Range) -> int:
+        counter = count_by_testing if _is_tested(engine, part) else engine.count
+        return counter(part.start, part.end)
+
+    return Summary.of(range_, count)
+
+
+def _is_tested(engine: Engine, range_: Range) -> bool:
+    """Whether testing the numbers of the range one by one is cheaper than sieving it."""
+    return TESTING.seconds(range_, pack=False) < engine.cost.seconds(range_, pack=False)
 
 
 def listing_s(engine: Engine, range_: Range) -> float:
@@ -65,7 +66,7 @@ def counting_s(engine: Engine, range_: Range) -> float:
 
 def extra_bytes(engine: Engine, range_: Range, *, listed: bool) -> int:
     """About how much memory it takes to list or count the primes, beyond that of a light call."""
-    if TESTING.seconds(range_, pack=False) < engine.cost.seconds(range_, pack=False):
+    if _is_tested(engine, range_):
         return 0  # as light as can be
     return max(sieve_bytes(range_, listed=listed) - LIGHT_CALL_BYTES, 0)
 

@@ -7,18 +7,13 @@ hypothesis).
 
 import gmpy2
 
-from primesvc.sieve.packed import Summary, digit_cuts
+from primesvc.sieve.packed import Summary
 from primesvc.sieve.range import Range
 
 
 def estimate(range_: Range) -> Summary:
     """About how many primes the range holds, and how many digits they have together."""
-    count = digits = 0
-    for part in digit_cuts(range_):
-        found = round(max(_li(part.end) - _li(part.start - 1), 0.0))
-        count += found
-        digits += found * len(str(part.start))
-    return Summary(count, digits)
+    return Summary.of(range_, lambda part: round(max(_li(part.end) - _li(part.start - 1), 0.0)))
 
 
 def _li(number: int) -> float:

@@ -69,8 +69,8 @@ SEGMENTS: Final = Grid(
 
 A piece is wide enough that the set-up of its sieve (see `cost`) is a small
 part of it, and no wider, so that a job is cut finely. libprimesieve 12.9, one
-core of a 2-core AMD EPYC (Zen 4) VM, milliseconds to list | to count the
-primes of one piece that starts at the number:
+core, milliseconds to list | to count the primes of one piece that starts at
+the number:
 
 | at    | 2^20          | 2^22          | 2^24          | 2^26          | 2^28          |
 |-------|---------------|---------------|---------------|---------------|---------------|

@@ -29,29 +29,29 @@ SMALL_LIMIT: Final = 1 << 20
 
 Windows of 2^16 and 2^20 below 2^64 cost the same with 2^18 to 2^22: what deeper
 striking saves in tests it spends on striking. The table is built in 2 ms, on
-first use. Measured on a 2-core AMD EPYC (Zen 4) VM.
+first use.
 """
 
 # Numbers, half as many slots: at 2^19 bytes a block stays in a 1 MiB level 2 cache.
 _BLOCK: Final = 1 << 20
 
 # Striking primes reach this many times the width of the window. At widths of 2^10 to 2^16 below
-# 2^64, 1 to 4 cost the same and 16 up to a fifth more; measured on a 2-core AMD EPYC (Zen 4) VM.
+# 2^64, 1 to 4 cost the same and 16 up to a fifth more.
 _DEPTH_PER_NUMBER: Final = 4
 
 # GMP's reps: 24 is Baillie-PSW alone. The default, 25, adds a Miller-Rabin round above 2 * 10^15
-# that can find nothing, 0.7 of 5.2 us a prime on a 2-core AMD EPYC (Zen 4) VM.
+# that can find nothing, 0.7 of 5.2 us a prime.
 _BPSW_ALONE: Final = 24
 
 _PATTERN_PRIMES: Final = (3, 5, 7, 11, 13)
 _PATTERN_PERIOD: Final = prod(_PATTERN_PRIMES)
 
 # Multiples in a row from which one strided assignment a prime beats indexing: 0.2 us a prime and
-# 0.8 ns a multiple against 3.5 ns. 48 to 96 cost the same on a 2-core AMD EPYC (Zen 4) VM.
+# 0.8 ns a multiple against 3.5 ns. 48 to 96 cost the same.
 _SLICE_MULTIPLES: Final = 64
 
-# Indices built at a time, 8 bytes each. 2^14 to 2^16 cost the same on a 2-core AMD EPYC (Zen 4)
-# VM; the arrays of 2^17 fall out of the level 2 cache and cost up to twice as much.
+# Indices built at a time, 8 bytes each. 2^14 to 2^16 cost the same; the arrays of 2^17 fall out of
+# the level 2 cache and cost up to twice as much.
 _INDICES: Final = 1 << 15
 
 
@@ -61,7 +61,7 @@ def primes_by_testing(start: int, end: int) -> NDArray[np.uint64]:
     Exact for 0 <= start, end <= 2^64 - 1; empty if end < start. Above 2^20 it
     costs 90 ns a number at 10^9, 103 ns at 10^16 and 116 ns below 2^64, most of
     it tests, and 0.05 ms a call: 2.0 ms for 2^14 numbers below 2^64, 7.7 ms for
-    2^16, on one core of a 2-core AMD EPYC (Zen 4) VM. Besides the result, held
+    2^16, on one core. Besides the result, held
     twice while it is joined, memory is a few MB whatever the width.
     """
     return np.concatenate([np.empty(0, np.uint64), *_parts(start, end)])

@@ -5,7 +5,7 @@ a k, in which the multiples of a prime p stand p apart. So one pattern of the sm
 serves all rows, a prime's first multiple in the next row is one subtraction away, and 8 of 30
 numbers cost a byte where of the odd ones alone 15 would.
 
-Measured on one core of a 2-core AMD EPYC (Zen 4) VM, ns a number, ranges of 2^26 numbers:
+Nanoseconds a number on one core, ranges of 2^26 numbers:
 
     at       10^9   10^12   10^14   10^16   10^18
     count    0.50    0.96     1.9     4.1      29
@@ -48,24 +48,24 @@ _STREAMED: Final = 1 << 26
 
 # Bytes a row, eight rows a segment, 30 numbers a byte: 8 MB and 3 * 10^7 numbers. Of 2^17 to 2^23
 # the least within 1.3 times the best at 10^9, 10^12 and 10^14; 2^17, in the level 2 cache, costs
-# 2 to 4 times the best. Measured on a 2-core AMD EPYC (Zen 4) VM.
+# 2 to 4 times the best.
 _ROW: Final = 1 << 20
 
 # The same when base primes are streamed: 75 MB. A pass over them costs 0.14 s at 10^16 and 1.8 s
-# at 10^18 on that machine, so a segment holds 2^28 numbers and such a range takes one pass.
+# at 10^18, so a segment holds 2^28 numbers and such a range takes one pass.
 _ROW_STREAMED: Final = 9 << 20
 
 # Base primes at a time: their eight rows of first multiples are 512 kB. 2^12 to 2^14 cost the
-# same, 2^15 up to twice as much; measured on a 2-core AMD EPYC (Zen 4) VM.
+# same, 2^15 up to twice as much.
 _BATCH: Final = 1 << 13
 
 # Packed bytes turned into numbers at a time, through a table of 64 bytes each, 1 MB. 2^12 costs a
-# sixth more to list, 2^16 the same; measured on a 2-core AMD EPYC (Zen 4) VM.
+# sixth more to list, 2^16 the same.
 _UNPACKED: Final = 1 << 14
 
 # Ranges narrower than sqrt(end) by this factor are tested: what a sieve spends on base primes
 # grows with sqrt(end), whatever the width. Both cost the same at a factor of 47 at 10^10, 62 at
-# 10^12, 73 at 10^14, 75 at 10^16, 64 below 2^64; measured on a 2-core AMD EPYC (Zen 4) VM.
+# 10^12, 73 at 10^14, 75 at 10^16, 64 below 2^64.
 _TESTING_RATIO: Final = 64
 
 _COST: Final = CostModel(
@@ -79,7 +79,7 @@ _COST: Final = CostModel(
         (1.8e19, 7.7, 3.1e-9),
     )
 )
-"""Sieving, base primes kept; ranges of 2^10 and 2^26 on a 2-core AMD EPYC (Zen 4) VM."""
+"""Sieving on one core, base primes kept; ranges of 2^10 and 2^26."""
 
 
 class NumpyEngine:

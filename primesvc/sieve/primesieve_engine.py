@@ -89,8 +89,7 @@ class PrimesieveEngine:
         """The primes of the closed range [start, end], ascending, shape (n,).
 
         Ask for pieces of a few million numbers: 10^9 at once takes 1.0 s on one
-        core of a 2-core AMD EPYC (Zen 4) VM, most of it page faults, in pieces
-        of 2^22 0.26 s.
+        core, most of it page faults, in pieces of 2^22 0.26 s.
         """
         size = ctypes.c_size_t()
         ctypes.set_errno(0)

@@ -6,7 +6,8 @@ The rules:
   that call (single flight). Only somebody who wants its primes does not wait
   for a call that merely counts them.
 - A call in flight that nobody waits for any more is dropped if no worker has begun
-  it. One that has begun ends, and what it found is kept.
+  it. One that has begun may end, and what it found is kept; if it takes long, its
+  worker is killed.
 - What was found goes to the cache and to the table of summaries, and from
   there may be evicted at any time: primes are a pure function, so that costs
   time and never a result.
@@ -16,11 +17,13 @@ import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from aiocache.base import BaseCache
 
-from primesvc.compute.dispatcher import Call, CallResult, Queue
+from primesvc.compute.backend import CallResult
+from primesvc.compute.dispatcher import GRACE_S, Call, Queue
 from primesvc.compute.worker import Sieved, sieve
 from primesvc.sieve.cost import expected_primes
 from primesvc.sieve.engine import Engine, counting_s, extra_bytes, listing_s
@@ -58,21 +61,15 @@ class StoreStats:
 
 
 class InFlight:
-    """A call under way for neighbouring pieces, and those who wait for it.
+    """A call for neighbouring pieces that waits or runs, and how many wait for it.
 
     `done` is done when the pieces are stored; `summaries` and `packed`
     then hold what was found, by index of the piece.
     """
 
     __slots__ = (
-        "call",
-        "done",
-        "grid",
-        "indices",
-        "packed",
-        "summaries",
-        "waiting",
-        "with_primes"
+        "call", "done", "end_timer", "grid", "indices", "packed", "summaries", "waiting",
+        "with_primes",
     )  # fmt: skip
 
     def __init__(self, grid: Grid, indices: range, *, with_primes: bool, call: Call) -> None:
@@ -82,6 +79,7 @@ class InFlight:
         self.call = call
         self.waiting = 0
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.end_timer: asyncio.TimerHandle | None = None
         self.summaries: dict[int, Summary] = {}
         self.packed: dict[int, Packed] = {}
 
@@ -114,7 +112,7 @@ class SegmentStore:
         self._chunk_bytes = chunk_bytes
         # By grid and index; the flag says whether the call in flight brings the primes too.
         self._in_flight: dict[tuple[str, int, bool], InFlight] = {}
-        self._finishing: set[asyncio.Task[None]] = set()
+        self._caching: set[asyncio.Task[None]] = set()
         self.stats = StoreStats()
 
     @staticmethod
@@ -177,10 +175,12 @@ class SegmentStore:
             served = range(first, min(indices.stop, in_flight.indices.stop))
             self.stats.joined += len(served)
         in_flight.waiting += 1
+        if in_flight.end_timer is not None:
+            in_flight.end_timer.cancel()
         return in_flight, served
 
     def count_part(self, grid: Grid, index: int, part: Range, *, queue: Queue) -> InFlight:
-        """A flight that counts the primes of a part of one piece, and shares and keeps nothing.
+        """A call that counts the primes of a part of one piece, and shares and keeps nothing.
 
         For the ends of a range whose primes are not kept: counting a part
         costs less than listing the piece. Its summary is of the part; `release`
@@ -196,16 +196,24 @@ class SegmentStore:
         )
         in_flight = InFlight(grid, range(index, index + 1), with_primes=False, call=call)
         in_flight.waiting = 1
-        self._watch(in_flight, keep=False)
+        call.done.add_done_callback(partial(self._finished, in_flight, False))
         return in_flight
 
     def release(self, in_flight: InFlight) -> None:
-        """Stop waiting for a call in flight; the last to leave drops it if it has not begun."""
+        """Stop waiting for a call in flight; the last to leave drops it, see the rules."""
         in_flight.waiting -= 1
-        if in_flight.waiting == 0 and not in_flight.call.started:
-            # At once, so that nobody boards a flight that will not leave.
-            self._forget(in_flight)
-            in_flight.call.cancel()
+        if in_flight.waiting or in_flight.call.done.done():
+            return
+        if not in_flight.call.started:
+            self._drop(in_flight)
+        else:
+            loop = asyncio.get_running_loop()
+            in_flight.end_timer = loop.call_later(GRACE_S, self._drop, in_flight)
+
+    def _drop(self, in_flight: InFlight) -> None:
+        # At once, so that nobody joins what will have no result.
+        self._forget(in_flight)
+        in_flight.call.cancel(grace_s=0)
 
     async def packed(self, grid: Grid, index: int, *, queue: Queue) -> Packed:
         """The packed primes of one piece: cached, under way, or sieved now."""
@@ -263,35 +271,35 @@ class SegmentStore:
         in_flight = InFlight(grid, indices[: len(pieces)], with_primes=with_primes, call=call)
         for index in in_flight.indices:
             self._in_flight[grid.name, index, with_primes] = in_flight
-        self._watch(in_flight, keep=True)
+        call.done.add_done_callback(partial(self._finished, in_flight, True))
         return in_flight
 
-    def _watch(self, in_flight: InFlight, *, keep: bool) -> None:
-        finishing = asyncio.create_task(self._finish(in_flight, keep))
-        self._finishing.add(finishing)
-        finishing.add_done_callback(self._finishing.discard)
-
-    async def _finish(self, in_flight: InFlight, keep: bool) -> None:
-        done = in_flight.call.done
-        await asyncio.wait([done])
-        if done.cancelled():
-            in_flight.done.cancel()
-            return
+    def _finished(
+        self, in_flight: InFlight, keep: bool, call: "asyncio.Future[CallResult]"
+    ) -> None:
+        if in_flight.end_timer is not None:
+            in_flight.end_timer.cancel()
         try:
-            self._take(in_flight, done.result())
-            if keep:
-                await self._keep(in_flight)
+            self._take(in_flight, call.result())
+        except asyncio.CancelledError:
+            in_flight.done.cancel()
         except Exception as error:  # whatever the worker raised is for those who wait
             in_flight.done.set_exception(error)
             in_flight.done.exception()  # seen: nobody has to wait
         else:
+            if keep:
+                self._note(in_flight)
+            if keep and in_flight.packed:
+                caching = asyncio.create_task(self._cache_all(in_flight))
+                self._caching.add(caching)
+                caching.add_done_callback(self._caching.discard)
+                return  # until it is found in the cache it is found in flight
             in_flight.done.set_result(None)
-        finally:
-            self._forget(in_flight)
+        self._forget(in_flight)
 
     def _take(self, in_flight: InFlight, result: CallResult) -> None:
         """Take what was found off the result, and give its memory back."""
-        sieved: Sieved = result.answer
+        sieved: Sieved = result.value
         try:
             self.stats.sieved += len(in_flight.indices)
             in_flight.summaries.update(zip(in_flight.indices, sieved.summaries, strict=True))
@@ -302,16 +310,20 @@ class SegmentStore:
         finally:
             result.release()
 
-    async def _keep(self, in_flight: InFlight) -> None:
+    def _note(self, in_flight: InFlight) -> None:
         for index, summary in in_flight.summaries.items():
             self._summaries.put(in_flight.grid, index, summary)
         if self._on_sieved is not None:
             self._on_sieved(in_flight.grid, in_flight.summaries)
+
+    async def _cache_all(self, in_flight: InFlight) -> None:
         for index, packed in in_flight.packed.items():
             try:
                 await self._cache.set(self.key(in_flight.grid.piece(index)), packed.data)
             except Exception as error:  # a cache elsewhere may fail in many ways
                 self._cache_failed(error)
+        in_flight.done.set_result(None)
+        self._forget(in_flight)
 
     def _cache_failed(self, error: Exception) -> None:
         """The work goes on without the cache; one line a row of failures tells why it is slow."""
@@ -328,9 +340,9 @@ class SegmentStore:
                 del self._in_flight[key]
 
     async def close(self) -> None:
-        """Wait for the calls in flight to end; close the dispatcher first, so they do."""
-        if self._finishing:
-            await asyncio.wait(list(self._finishing))
+        """Wait until what was found is in the cache; close the dispatcher first."""
+        if self._caching:
+            await asyncio.wait(list(self._caching))
 
     def __repr__(self) -> str:
         return f"<SegmentStore {len(self._in_flight)} pieces under way, {self.stats}>"

@@ -108,5 +108,6 @@ class RangeNotSatisfiable(HttpError):
 class NotReady(HttpError):
     """The service answers, but is not to be sent work now."""
 
-    def __init__(self, phase: str) -> None:
-        super().__init__(f"the service is {phase}")
+    def __init__(self, readiness: str, problem: str | None = None) -> None:
+        why = "" if problem is None else f": worker processes cannot be started: {problem}"
+        super().__init__(f"the service is {readiness}{why}")

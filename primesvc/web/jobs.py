@@ -17,9 +17,9 @@ from primesvc.web.documents import estimate_document, job_document, list_documen
 from primesvc.web.links import add_page_links, path_of
 from primesvc.web.negotiation import wants_strings
 from primesvc.web.parameters import (
-    read_any_number,
     read_choice,
     read_count,
+    read_number,
     read_seconds,
 )
 from primesvc.web.streams import send_body
@@ -42,7 +42,7 @@ async def submit_job(request: web.Request) -> web.Response:
     service = context_of(request).service
     values = await _read_submission(request)
     kind = Kind(read_choice("kind", values.get("kind", "primes"), [k.value for k in Kind]))
-    start, end = (read_any_number(name, values.get(name)) for name in ("start", "end"))
+    start, end = (read_number(name, values.get(name)) for name in ("start", "end"))
     if end < start:
         raise InvalidParameter("end", f"it must not be below start; {end} is below {start}")
     range_ = Range(start, end)

@@ -19,6 +19,7 @@ from prometheus_client.registry import Collector
 
 from primesvc.compute.histogram import Histogram
 from primesvc.jobs.job import State
+from primesvc.runtime import Snapshot
 from primesvc.service import PrimeService, Readiness
 from primesvc.web.counters import Counters
 from primesvc.web.event_streams import EventStreams
@@ -51,11 +52,14 @@ class _Collector(Collector):
         """All metrics, as they are now."""
         yield from self._http()
         if not self._service.closed:
-            yield from self._operation()
-            yield from self._jobs()
-            yield from self._pieces()
-            yield from self._cache()
-            yield from self._memory()
+            ready = self._service.readiness is Readiness.READY
+            yield GaugeMetricFamily("primesvc_ready", "1 if it is to be sent work.", int(ready))
+            snapshot = self._service.snapshot()
+            yield from _operation(snapshot)
+            yield from _jobs(snapshot)
+            yield from _pieces(snapshot)
+            yield from _cache(snapshot)
+            yield from _memory(snapshot)
 
     def _http(self) -> Iterator[Metric]:
         requests = CounterMetricFamily(
@@ -72,98 +76,88 @@ class _Collector(Collector):
         yield GaugeMetricFamily("primesvc_downloads", "Files being sent.", self._counters.downloads)
         yield GaugeMetricFamily("primesvc_event_streams", "Event streams open.", self._streams.open)
 
-    def _operation(self) -> Iterator[Metric]:
-        service = self._service
-        engine = {"name": service.engine.name, "version": service.engine.version}
-        yield InfoMetricFamily("primesvc_engine", "What sieves.", engine)
-        ready = service.phase is Readiness.READY
-        yield GaugeMetricFamily("primesvc_ready", "1 if it is to be sent work.", int(ready))
-        yield GaugeMetricFamily("primesvc_workers", "Processors sieved on.", service.workers)
-        if service.pool is not None:
-            yield CounterMetricFamily(
-                "primesvc_worker_deaths", "Times a worker process died.", service.pool.deaths
-            )
-            yield CounterMetricFamily(
-                "primesvc_calls_lost", "Calls that a death ended.", service.pool.lost_calls
-            )
-        yield _histogram(
-            "primesvc_chunk_seconds",
-            "How long calls took, with the way to the worker and back.",
-            service.dispatcher.durations,
-        )
-        yield _histogram(
-            "primesvc_chunk_wait_seconds",
-            "How long calls waited for a worker.",
-            service.dispatcher.waits,
-        )
 
-    def _jobs(self) -> Iterator[Metric]:
-        by_state = self._service.jobs_by_state()
-        known = GaugeMetricFamily("primesvc_jobs", "Jobs known, by state.", labels=("state",))
-        for state in State:
-            known.add_metric((state.value,), by_state.get(state, 0))
-        yield known
-        ended = CounterMetricFamily(
-            "primesvc_jobs_ended", "Jobs that ended, by how.", labels=("state",)
-        )
-        for state in filter(lambda state: state.final, State):
-            ended.add_metric((state.value,), self._service.jobs_ended.get(state, 0))
-        yield ended
-
-    def _pieces(self) -> Iterator[Metric]:
-        stats = self._service.store.stats
-        pieces = CounterMetricFamily(
-            "primesvc_pieces",
-            "Pieces wanted, by where they came from: cached, under way already, or sieved.",
-            labels=("source",),
-        )
-        for source, count in (
-            ("cached", stats.hits), ("joined", stats.joined), ("sieved", stats.sieved)
-        ):  # fmt: skip
-            pieces.add_metric((source,), count)
-        yield pieces
+def _operation(snapshot: Snapshot) -> Iterator[Metric]:
+    engine = {"name": snapshot.engine.name, "version": snapshot.engine.version}
+    yield InfoMetricFamily("primesvc_engine", "What sieves.", engine)
+    yield GaugeMetricFamily("primesvc_workers", "Processors sieved on.", snapshot.slots)
+    backend = snapshot.backend
+    if backend.deaths is not None:
         yield CounterMetricFamily(
-            "primesvc_cache_errors", "Times the cache failed.", stats.cache_errors
+            "primesvc_worker_deaths", "Times a worker process died.", backend.deaths
         )
+    yield CounterMetricFamily(
+        "primesvc_calls_lost", "Calls that a death ended.", backend.lost_calls
+    )
+    yield _histogram(
+        "primesvc_chunk_seconds",
+        "How long calls took, with the way to the worker and back.",
+        snapshot.durations,
+    )
+    yield _histogram(
+        "primesvc_chunk_wait_seconds", "How long calls waited for a worker.", snapshot.waits
+    )
 
-    def _cache(self) -> Iterator[Metric]:
-        stats = self._service.cache_stats
-        if stats is None:
-            return
-        yield CounterMetricFamily("primesvc_cache_hits", "Lookups that found.", stats.hits)
-        yield CounterMetricFamily("primesvc_cache_misses", "Lookups that did not.", stats.misses)
-        yield CounterMetricFamily(
-            "primesvc_cache_evictions", "Entries dropped to make room.", stats.evictions
-        )
-        yield GaugeMetricFamily("primesvc_cache_entries", "Entries held.", stats.entries)
-        yield GaugeMetricFamily("primesvc_cache_bytes", "Bytes held.", stats.current_bytes)
-        yield GaugeMetricFamily("primesvc_cache_max_bytes", "Bytes at the most.", stats.max_bytes)
 
-    def _memory(self) -> Iterator[Metric]:
-        service = self._service
-        stats, dispatcher, buffers = service.cache_stats, service.dispatcher, service.buffers
-        taken = GaugeMetricFamily(
-            "primesvc_memory_bytes", "Memory taken, by the part of the budget.", labels=("part",)
-        )
-        most = GaugeMetricFamily(
-            "primesvc_memory_max_bytes", "Memory at the most, by part.", labels=("part",)
-        )
-        parts = [
-            ("jobs", service.jobs.current_bytes, service.budget.job_bytes),
-            ("buffers", buffers.taken_bytes, buffers.max_bytes),
-        ]
-        if stats is not None:
-            parts.append(("cache", stats.current_bytes, stats.max_bytes))
-        if dispatcher.memory_bytes is not None:
-            parts.append(("calls", dispatcher.taken_bytes, dispatcher.memory_bytes))
-        for part, now, limit in parts:
-            taken.add_metric((part,), now)
-            most.add_metric((part,), limit)
-        yield taken
-        yield most
-        yield CounterMetricFamily(
-            "primesvc_sends_refused", "Answers refused for want of memory.", buffers.refused
-        )
+def _jobs(snapshot: Snapshot) -> Iterator[Metric]:
+    known = GaugeMetricFamily("primesvc_jobs", "Jobs known, by state.", labels=("state",))
+    for state in State:
+        known.add_metric((state.value,), snapshot.jobs.get(state, 0))
+    yield known
+    ended = CounterMetricFamily(
+        "primesvc_jobs_ended", "Jobs that ended, by how.", labels=("state",)
+    )
+    for state in filter(lambda state: state.final, State):
+        ended.add_metric((state.value,), snapshot.jobs_ended.get(state, 0))
+    yield ended
+
+
+def _pieces(snapshot: Snapshot) -> Iterator[Metric]:
+    stats = snapshot.pieces
+    pieces = CounterMetricFamily(
+        "primesvc_pieces",
+        "Pieces wanted, by where they came from: cached, under way already, or sieved.",
+        labels=("source",),
+    )
+    for source, count in (
+        ("cached", stats.hits), ("joined", stats.joined), ("sieved", stats.sieved)
+    ):  # fmt: skip
+        pieces.add_metric((source,), count)
+    yield pieces
+    yield CounterMetricFamily(
+        "primesvc_cache_errors", "Times the cache failed.", stats.cache_errors
+    )
+
+
+def _cache(snapshot: Snapshot) -> Iterator[Metric]:
+    stats = snapshot.cache
+    if stats is None:
+        return
+    yield CounterMetricFamily("primesvc_cache_hits", "Lookups that found.", stats.hits)
+    yield CounterMetricFamily("primesvc_cache_misses", "Lookups that did not.", stats.misses)
+    yield CounterMetricFamily(
+        "primesvc_cache_evictions", "Entries dropped to make room.", stats.evictions
+    )
+    yield GaugeMetricFamily("primesvc_cache_entries", "Entries held.", stats.entries)
+    yield GaugeMetricFamily("primesvc_cache_bytes", "Bytes held.", stats.current_bytes)
+    yield GaugeMetricFamily("primesvc_cache_max_bytes", "Bytes at the most.", stats.max_bytes)
+
+
+def _memory(snapshot: Snapshot) -> Iterator[Metric]:
+    taken = GaugeMetricFamily(
+        "primesvc_memory_bytes", "Memory taken, by the part of the budget.", labels=("part",)
+    )
+    most = GaugeMetricFamily(
+        "primesvc_memory_max_bytes", "Memory at the most, by part.", labels=("part",)
+    )
+    for part in snapshot.memory:
+        taken.add_metric((part.name,), part.taken_bytes)
+        most.add_metric((part.name,), part.max_bytes)
+    yield taken
+    yield most
+    yield CounterMetricFamily(
+        "primesvc_sends_refused", "Answers refused for want of memory.", snapshot.sends_refused
+    )
 
 
 def _histogram(name: str, says: str, histogram: Histogram) -> HistogramMetricFamily:

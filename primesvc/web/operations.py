@@ -7,7 +7,8 @@ from typing import Any, Final
 from aiohttp import web
 
 from primesvc.jobs.job import State
-from primesvc.service import PrimeService, Readiness
+from primesvc.runtime import Snapshot
+from primesvc.service import Readiness
 from primesvc.web.context import context_of
 from primesvc.web.errors import NotReady
 from primesvc.web.problems import from_error
@@ -21,27 +22,30 @@ async def get_live(request: web.Request) -> web.Response:
 async def get_ready(request: web.Request) -> web.Response:
     """GET /health/ready: whether to send it work, and how it does; 503 if not."""
     service = context_of(request).service
-    facts = _facts(service)
-    if service.phase is not Readiness.READY:
-        return from_error(NotReady(service.phase), facts)
-    document = {"status": service.phase.value, **facts}
+    readiness = service.readiness
+    facts: dict[str, Any] = {"phase": readiness.value, "version": _version()}
+    problem = None
+    if not service.closed:
+        snapshot = service.snapshot()
+        problem = snapshot.backend.problem
+        facts |= _facts(snapshot)
+    if readiness is not Readiness.READY:
+        return from_error(NotReady(readiness, problem), facts)
+    document = {"status": readiness.value, **facts}
     return web.json_response(document, headers={"Cache-Control": "no-store"})
 
 
-def _facts(service: PrimeService) -> dict[str, Any]:
-    facts: dict[str, Any] = {"phase": service.phase.value, "version": _version()}
-    if service.closed:
-        return facts
-    stats, by_state = service.cache_stats, service.jobs_by_state()
-    return facts | {
-        "engine": {"name": service.engine.name, "version": service.engine.version},
-        "workers": service.workers,
-        "worker_deaths": None if service.pool is None else service.pool.deaths,
-        "cache": None if stats is None else {
-            "bytes": stats.current_bytes, "max_bytes": stats.max_bytes,
-            "hits": stats.hits, "misses": stats.misses, "evictions": stats.evictions,
+def _facts(snapshot: Snapshot) -> dict[str, Any]:
+    cache = snapshot.cache
+    return {
+        "engine": {"name": snapshot.engine.name, "version": snapshot.engine.version},
+        "workers": snapshot.slots,
+        "worker_deaths": snapshot.backend.deaths,
+        "cache": None if cache is None else {
+            "bytes": cache.current_bytes, "max_bytes": cache.max_bytes,
+            "hits": cache.hits, "misses": cache.misses, "evictions": cache.evictions,
         },
-        "jobs": {state.value: by_state.get(state, 0) for state in State},
+        "jobs": {state.value: snapshot.jobs.get(state, 0) for state in State},
     }  # fmt: skip
 
 

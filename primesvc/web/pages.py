@@ -1,4 +1,4 @@
-"""What browsers are shown: the page, the documentation of the API, and the files they load.
+"""What browsers are shown: the page, the reference of the API, and the files that all pages load.
 
 All of it is package data, read once and kept in memory: nothing comes from
 anywhere else, so it works with the network off. Every address in it is
@@ -21,11 +21,12 @@ from primesvc.web.streams import send_body
 _HTML: Final = "text/html; charset=utf-8"
 
 _STATIC: Final = {
-    "docs.css": "text/css; charset=utf-8",
-    "docs.js": "text/javascript; charset=utf-8",
+    "handbook.css": "text/css; charset=utf-8",
     "icon.svg": "image/svg+xml",
     "page.css": "text/css; charset=utf-8",
     "page.js": "text/javascript; charset=utf-8",
+    "reference.css": "text/css; charset=utf-8",
+    "reference.js": "text/javascript; charset=utf-8",
     "vendor/swagger-ui/swagger-ui-bundle.js": "text/javascript; charset=utf-8",
     "vendor/swagger-ui/swagger-ui.css": "text/css; charset=utf-8",
 }
@@ -38,13 +39,20 @@ _POLICY: Final = (
 )
 
 
-class _File(NamedTuple):
+class File(NamedTuple):
+    """A file as it is sent."""
+
     body: bytes
     headers: Mapping[str, str]
     tag: str
 
 
-def _file(body: bytes, media_type: str) -> _File:
+def html_file(text: str) -> File:
+    """A page as it is sent: with the policy that lets it load our own files and nothing else."""
+    return _file(text.encode(), _HTML)
+
+
+def _file(body: bytes, media_type: str) -> File:
     tag = hashlib.sha256(body).hexdigest()[:32]
     headers = {
         "Content-Type": media_type,
@@ -56,44 +64,47 @@ def _file(body: bytes, media_type: str) -> _File:
     if media_type == _HTML:
         headers["Content-Security-Policy"] = _POLICY
         headers["Referrer-Policy"] = "same-origin"
-    return _File(body, headers, tag)
+    return File(body, headers, tag)
 
 
-def _read(name: str) -> bytes:
+def read_static(name: str) -> bytes:
+    """A file of the package's `web/static`."""
     return files("primesvc.web").joinpath("static", name).read_bytes()
 
 
 @cache
-def _page(name: str) -> _File:
-    return _file(_read(name), _HTML)
+def _page(name: str) -> File:
+    return _file(read_static(name), _HTML)
 
 
 @cache
-def _static() -> dict[str, _File]:
-    return {name.rpartition("/")[2]: _file(_read(name), type_) for name, type_ in _STATIC.items()}
+def _static() -> dict[str, File]:
+    return {
+        name.rpartition("/")[2]: _file(read_static(name), type_) for name, type_ in _STATIC.items()
+    }
 
 
 @lru_cache(maxsize=16)
-def _openapi(prefix: str) -> _File:
-    document = json.loads(_read("openapi.json"))
+def _openapi(prefix: str) -> File:
+    document = json.loads(read_static("openapi.json"))
     document["servers"] = [{"url": prefix or "/"}]
     return _file(json.dumps(document).encode() + b"\n", "application/json")
 
 
 async def get_page(request: web.Request) -> web.StreamResponse:
     """GET /: the page."""
-    return await _answer(request, _page("index.html"))
+    return await answer(request, _page("index.html"))
 
 
-async def get_docs(request: web.Request) -> web.StreamResponse:
-    """GET /docs: the documentation of the API."""
-    return await _answer(request, _page("docs.html"))
+async def get_reference(request: web.Request) -> web.StreamResponse:
+    """GET /docs/api: the reference of the API."""
+    return await answer(request, _page("reference.html"))
 
 
 async def get_openapi(request: web.Request) -> web.StreamResponse:
     """GET /openapi.json: the description of the API, of where it is mounted."""
     prefix = path_of(request, "openapi").removesuffix("/openapi.json")
-    return await _answer(request, _openapi(prefix))
+    return await answer(request, _openapi(prefix))
 
 
 async def get_static(request: web.Request) -> web.StreamResponse:
@@ -101,11 +112,11 @@ async def get_static(request: web.Request) -> web.StreamResponse:
     file = _static().get(request.match_info["name"])
     if file is None:
         raise web.HTTPNotFound
-    return await _answer(request, file)
+    return await answer(request, file)
 
 
 async def add_slash(request: web.Request) -> web.Response:
-    """The prefix without a slash: the page is behind it, where its relative addresses are right."""
+    """A path without its slash: the page is behind it, where its relative addresses are right."""
     # Relative, as nobody knows here what a proxy has cut off.
     location = f"./{request.rel_url.raw_parts[-1]}/"
     if request.rel_url.raw_query_string:
@@ -113,7 +124,8 @@ async def add_slash(request: web.Request) -> web.Response:
     return web.Response(status=308, headers={"Location": location})
 
 
-async def _answer(request: web.Request, file: _File) -> web.StreamResponse:
+async def answer(request: web.Request, file: File) -> web.StreamResponse:
+    """Answer with a file, or 304 if the client has it already."""
     known = parse_etags(", ".join(request.headers.getall("If-None-Match", [])))
     if known.contains_weak(file.tag):
         kept = {name: file.headers[name] for name in ("ETag", "Cache-Control")}

@@ -9,13 +9,8 @@ from urllib.parse import parse_qs
 from aiohttp import web
 
 from primesvc.errors import InvalidParameter, UnknownJob
-from primesvc.numbers import FORMS, read_whole_number
+from primesvc.numbers import FORMS, STRICT_FORM, read_whole_number
 from primesvc.sieve.range import Range
-
-_WHOLE_NUMBER: Final = re.compile(r"\s*([+-]?)([0-9]+(?:_[0-9]+)*)\s*", re.ASCII)
-
-_MAX_DIGITS: Final = 40
-"""Digits read of a number; the largest number of a range has 20."""
 
 _COUNT: Final = re.compile(r"[0-9]{1,20}", re.ASCII)
 
@@ -31,22 +26,23 @@ _SHOWN: Final = 60
 """Characters of a wrong value that the error repeats."""
 
 
-def read_number(name: str, text: str | None) -> int:
-    """The whole number, zero or more, that a parameter says. Raises `InvalidParameter`."""
-    wanted = "give a whole number from 0 to 2^64 - 1, such as 1000000"
-    if text is None or not text.strip():
-        raise InvalidParameter(name, f"it is missing; {wanted}")
-    shown = text if len(text) <= _SHOWN else text[:_SHOWN] + "..."
-    match = _WHOLE_NUMBER.fullmatch(text)
-    if match is None:
-        raise InvalidParameter(name, f"{shown!r} is not a whole number; {wanted}")
-    sign = match[1]
-    digits = match[2].replace("_", "").lstrip("0") or "0"
-    if len(digits) > _MAX_DIGITS:
-        raise InvalidParameter(name, f"{shown!r} has {len(digits)} digits; {wanted}")
-    number = int(digits)
-    if sign == "-" and number:
-        raise InvalidParameter(name, f"{shown!r} is negative; {wanted}")
+def read_number(name: str, value: object, *, strict: bool = False) -> int:
+    """The whole number, zero or more, that a parameter or a JSON member says.
+
+    In any form, or with `strict` in digits alone. Numbers in JSON come as their text, as
+    `bodies.read_json_object` leaves them. Raises `InvalidParameter`.
+    """
+    if value is None:
+        forms = STRICT_FORM if strict else FORMS
+        raise InvalidParameter(name, f"it is missing; give a whole number such as {forms}")
+    if not isinstance(value, str):
+        raise InvalidParameter(name, f"it must be a number or a string, not {_kind_of(value)}")
+    try:
+        number = read_whole_number(value, strict=strict)
+    except ValueError as error:
+        raise InvalidParameter(name, f"{_shown(value)}: {error}") from None
+    if number < 0:
+        raise InvalidParameter(name, "it is negative; give a whole number from 0 to 2^64 - 1")
     return number
 
 
@@ -61,32 +57,15 @@ def read_range(query: str) -> Range:
         values = parse_qs(query, keep_blank_values=True, max_num_fields=100)
     except ValueError:
         raise InvalidParameter("query", "it has more than 100 fields") from None
-    start = read_number("start_num", values.get("start_num", [None])[0])
-    end = read_number("end_num", values.get("end_num", [None])[0])
+    start, end = (
+        read_number(name, values.get(name, [None])[0], strict=True)
+        for name in ("start_num", "end_num")
+    )
     if end <= start:
         raise InvalidParameter(
             "end_num", f"it must be greater than start_num; {end} is not greater than {start}"
         )
     return Range(start, end)
-
-
-def read_any_number(name: str, value: object) -> int:
-    """The whole number, zero or more, that a parameter or a JSON member says in any form.
-
-    Numbers in JSON come as their text, as `bodies.read_json_object` leaves them.
-    Raises `InvalidParameter`.
-    """
-    if value is None:
-        raise InvalidParameter(name, f"it is missing; give a whole number such as {FORMS}")
-    if not isinstance(value, str):
-        raise InvalidParameter(name, f"it must be a number or a string, not {_kind_of(value)}")
-    try:
-        number = read_whole_number(value)
-    except ValueError as error:
-        raise InvalidParameter(name, f"{_shown(value)}: {error}") from None
-    if number < 0:
-        raise InvalidParameter(name, "it is negative; give a whole number from 0 to 2^64 - 1")
-    return number
 
 
 def read_choice(name: str, value: object, choices: Sequence[str]) -> str:
@@ -123,11 +102,15 @@ def _kind_of(value: object) -> str:
 
 def _shown(text: str) -> str:
     """A wrong value as errors repeat it: quoted, and cut if it is long."""
-    return repr(text if len(text) <= _SHOWN else text[:_SHOWN] + "...")
+    return repr(_cut(text))
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _SHOWN else text[:_SHOWN] + "..."
 
 
 def canonical_id(job_id: str) -> str:
     """The id as jobs have it, in lower case. Raises `UnknownJob` for what is no UUID."""
     if not _ID.fullmatch(job_id):
-        raise UnknownJob(job_id if len(job_id) <= _SHOWN else job_id[:_SHOWN] + "...")
+        raise UnknownJob(_cut(job_id))
     return job_id.lower()

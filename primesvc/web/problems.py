@@ -29,6 +29,7 @@ STATUSES: Final[Mapping[type[PrimesvcError], int]] = {
     errors.JobConflict: 409,
     errors.ServiceClosed: 503,
     errors.WorkerDied: 500,
+    errors.WorkersUnavailable: 503,
     errors.ExecutorLost: 500,
     errors.EngineFailed: 500,
     errors.InvalidSetting: 500,

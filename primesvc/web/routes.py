@@ -2,7 +2,7 @@
 
 from aiohttp import web
 
-from primesvc.web import contract, downloads, events, jobs, operations, pages
+from primesvc.web import contract, downloads, events, handbook, jobs, operations, pages
 
 ROUTES = (
     # The original contract.
@@ -19,7 +19,10 @@ ROUTES = (
     # The page, and the documentation of all this.
     web.get("/", pages.get_page),
     web.get("", pages.add_slash),  # a prefix without its slash; at the root it is "/" again
-    web.get("/docs", pages.get_docs),
+    web.get("/docs", pages.add_slash),
+    web.get("/docs/", handbook.get_index),
+    web.get("/docs/api", pages.get_reference),
+    web.get("/docs/{name}", handbook.get_chapter),
     web.get("/openapi.json", pages.get_openapi, name="openapi"),
     web.get("/static/{name}", pages.get_static),
     # Operation.

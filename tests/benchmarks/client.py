@@ -2,7 +2,6 @@
 
 import socket
 import time
-from types import TracebackType
 from typing import Final, NamedTuple, Self
 
 from tests.benchmarks.errors import BenchmarkError
@@ -29,12 +28,7 @@ class Client:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def close(self) -> None:

@@ -1,25 +1,11 @@
-"""Fixtures of the client: a service on a free port, and a client of it."""
+"""The client, of the service that `server` is."""
 
 from collections.abc import AsyncIterator
-from typing import Any
 
 import pytest
 from aiohttp.test_utils import TestServer
-from pytest_aiohttp.plugin import AiohttpServer
 
-from primesvc import PrimeClient, PrimeService, Settings, create_app, service_of
-
-
-@pytest.fixture
-async def server(settings: Settings, aiohttp_server: AiohttpServer) -> TestServer:
-    """The whole application on a free port."""
-    return await aiohttp_server(create_app(settings))
-
-
-@pytest.fixture
-def there(server: Any) -> PrimeService:
-    """The service behind the server."""
-    return service_of(server.app)
+from primesvc import PrimeClient
 
 
 @pytest.fixture

@@ -2,12 +2,9 @@
 
 import asyncio
 import dataclasses
-import os
 import re
-import sys
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -43,8 +40,6 @@ LONG = (0, 10**12)
 
 TWICE = 2
 """A GET that gets no answer is sent once more by aiohttp itself."""
-
-README = Path(__file__).parents[2] / "README.md"
 
 
 async def gathered(arrays: AsyncIterator[NDArray[np.uint64]]) -> list[int]:
@@ -520,26 +515,3 @@ def test_errors_have_their_place_in_the_tree() -> None:
         assert issubclass(error, PrimesvcError)
     assert not issubclass(InvalidSetting, RemoteError)
     assert issubclass(ServerUnreachable, ConnectionError)
-
-
-# The README
-
-
-async def test_the_readme_block_runs_as_it_says(server: TestServer, tmp_path: Path) -> None:
-    """The README's program prints, against a running service, what its comments say."""
-    blocks = re.findall(
-        r"^```python\n(.*?)^```", README.read_text("utf-8"), re.DOTALL | re.MULTILINE
-    )
-    (code,) = [block for block in blocks if "PrimeClient(" in block]
-    said = re.findall(r"print\(.*\)\s+# (.+)$", code, re.MULTILINE)
-    assert said, "the block tells behind each print, in a comment, what it prints"
-    file = tmp_path / "readme_client.py"
-    file.write_text(code.replace("http://127.0.0.1:8080", str(server.make_url("/"))), "utf-8")
-    program = await asyncio.create_subprocess_exec(
-        sys.executable, "-W", "error", str(file),
-        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": str(README.parent)},
-    )  # fmt: skip
-    out, errors = await asyncio.wait_for(program.communicate(), WAIT_S)
-    assert (program.returncode, errors.decode()) == (0, "")
-    assert out.decode().splitlines() == said

@@ -1,1 +1,1 @@
-"""The compute side: the pool, the dispatcher, shared memory."""
+"""The compute side: backends, the dispatcher, shared memory."""

@@ -1,13 +1,22 @@
 """What the tests of the compute side run in worker processes; imports little, as workers do."""
 
 import os
+import pickle
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from primesvc.compute.arena import SlotRef, attach
 from primesvc.compute.worker import Payload
 from primesvc.errors import EngineFailed
+
+
+def call(function: Callable[..., Any], args: tuple[Any, ...], slot: SlotRef | None) -> Payload:
+    """Run any function as a call of the service: what it returns travels as bytes."""
+    value = pickle.dumps(function(*args))
+    return Payload(len(value), value)
 
 
 def die() -> None:
@@ -57,7 +66,7 @@ def time_out(what: str) -> None:
     raise TimeoutError(what)
 
 
-def unpicklable() -> object:
+def unpicklable(slot: SlotRef | None) -> object:
     """Return what no pipe takes."""
     return lambda: None
 

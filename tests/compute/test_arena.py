@@ -9,12 +9,18 @@ from pathlib import Path
 import pytest
 
 from primesvc.compute.arena import Arena, Slot, attach
-from primesvc.compute.pool import ProcessPool
+from primesvc.compute.local import LocalBackend
+from primesvc.compute.worker import Payload
 from tests.compute import calls
+from tests.compute.helpers import run
 
-pytestmark = pytest.mark.skipif(
-    not sys.platform.startswith("linux"), reason="there is shared memory of this kind on Linux only"
-)
+pytestmark = [
+    pytest.mark.process,
+    pytest.mark.skipif(
+        not sys.platform.startswith("linux"),
+        reason="there is shared memory of this kind on Linux only",
+    ),
+]
 
 SLOTS = 3
 SLOT_BYTES = 8192
@@ -86,24 +92,23 @@ def test_slots_do_not_overlap(arena: Arena) -> None:
 
 async def test_another_process_shares_the_memory(arena: Arena) -> None:
     """What a worker writes through its own mapping is in the slot, and it sees what we write."""
-    pool = ProcessPool(1)
+    backend = LocalBackend(1)
     slots = [lease(arena) for _ in range(SLOTS)]
     for number, slot in enumerate(slots):
         text = f"written to slot {number}".encode()
-        payload = await pool.run(calls.fill, text, slot.ref)
-        assert (payload.size, payload.inline) == (len(text), None)
+        assert await run(backend, calls.fill, text, slot.ref) == Payload(len(text), None)
         assert bytes(slot.view[: len(text)]) == text
     slots[0].view[:7] = b"changed"
-    assert await pool.run(calls.read, 17, slots[0].ref) == b"changed to slot 0"
-    await pool.close()
+    assert await run(backend, calls.read, 17, slots[0].ref) == b"changed to slot 0"
+    await backend.close()
 
 
 async def test_a_dead_worker_leaves_the_memory_alone(arena: Arena) -> None:
     """Memory that a worker had mapped stays as it is when the worker is gone."""
-    pool = ProcessPool(1)
+    backend = LocalBackend(1)
     slot = lease(arena)
-    await pool.run(calls.fill, b"written", slot.ref)
-    await pool.close()
+    await run(backend, calls.fill, b"written", slot.ref)
+    await backend.close()
     assert bytes(slot.view[:7]) == b"written"
 
 

@@ -14,14 +14,20 @@ from contextlib import asynccontextmanager
 import pytest
 
 from primesvc.compute.arena import Arena
-from primesvc.compute.dispatcher import EXPRESS_S, LEAST_COST_S, Call, CallResult, Dispatcher, Queue
-from primesvc.compute.pool import ForeignExecutor, ProcessPool
+from primesvc.compute.backend import CallResult
+from primesvc.compute.dispatcher import EXPRESS_S, LEAST_COST_S, LIGHT_S, Call, Dispatcher, Queue
+from primesvc.compute.executor import ExecutorBackend
+from primesvc.compute.local import LocalBackend
 from primesvc.compute.worker import Payload, sieve
 from primesvc.errors import EngineFailed, ServiceClosed
 from primesvc.sieve.engine import load_engine
 from primesvc.sieve.packed import Packed
 from primesvc.sieve.range import Range
+from tests.compute import calls
+from tests.compute.helpers import Gate
 from tests.helpers import WAIT_S, eventually, naive_primes
+
+pytestmark = pytest.mark.process
 
 LONG_S = 1.0
 """What calls are said to cost that may not use the spare worker."""
@@ -88,14 +94,11 @@ async def dispatching(
     parallel: int,
     *,
     threads: int | None = None,
-    arena: Arena | None = None,
     inline_s: float = 0.0,
 ) -> AsyncIterator[Dispatcher]:
     """A dispatcher over threads, of which there are enough unless told otherwise."""
     with ThreadPoolExecutor(threads or parallel + 1) as executor:
-        dispatcher = Dispatcher(
-            ForeignExecutor(executor), parallel=parallel, arena=arena, inline_s=inline_s
-        )
+        dispatcher = Dispatcher(ExecutorBackend(executor, slots=parallel), inline_s=inline_s)
         yield dispatcher
         async with asyncio.timeout(WAIT_S):
             await dispatcher.close()
@@ -120,7 +123,7 @@ def counts_before(order: list[str], name: str, other: str) -> list[int]:
 # Shares
 
 
-async def test_flows_take_turns(work: Work) -> None:
+async def test_queues_take_turns(work: Work) -> None:
     """Ten calls queued behind a hundred of another queue run in turns with them."""
     async with dispatching(1) as dispatcher:
         gate = work.gate()
@@ -193,7 +196,7 @@ async def test_a_newcomer_waits_for_no_more_than_a_turn(work: Work) -> None:
         assert work.order.index("new") <= 4
 
 
-async def test_the_calls_of_a_flow_keep_their_order(work: Work) -> None:
+async def test_the_calls_of_a_queue_keep_their_order(work: Work) -> None:
     """Within a queue calls run in the order in which they were queued."""
     async with dispatching(1) as dispatcher:
         queue = dispatcher.queue("a")
@@ -292,6 +295,20 @@ async def test_short_calls_do_not_take_the_place_of_a_long_one(work: Work) -> No
         await finish(calls)
 
 
+async def test_however_many_heavy_clients_hold_up_no_light_one(work: Work) -> None:
+    """While all workers are busy, and fifty clients wait with long calls, light work goes on."""
+    async with dispatching(2) as dispatcher:
+        gate = work.gate()
+        heavy = [dispatcher.queue(f"heavy {number}") for number in range(50)]
+        calls = [queue.submit(work.hold, queue.name, gate, cost_s=LONG_S) for queue in heavy]
+        light = dispatcher.queue("light", work_s=LIGHT_S)
+        await finish([light.submit(work.note, "light", cost_s=LIGHT_S / 2) for _ in range(2)])
+        assert work.order.count("light") == 2
+        assert len(work.order) == 4
+        gate.set()
+        await finish(calls)
+
+
 # On the event loop
 
 
@@ -314,7 +331,7 @@ async def test_an_error_on_the_event_loop_is_the_calls_own(work: Work) -> None:
             await call.done
 
 
-async def test_no_call_overtakes_its_own_flow(work: Work) -> None:
+async def test_no_call_overtakes_its_own_queue(work: Work) -> None:
     """A call that could run at once waits if others of its queue do."""
     async with dispatching(1, inline_s=0.25) as dispatcher:
         gate = work.gate()
@@ -350,7 +367,7 @@ async def test_a_cancelled_call_that_waits_never_runs(work: Work) -> None:
             assert turn - 1 <= ran <= turn + 1
 
 
-async def test_a_flow_of_cancelled_calls_is_out_of_the_way(work: Work) -> None:
+async def test_a_queue_of_cancelled_calls_is_out_of_the_way(work: Work) -> None:
     """When all calls of a queue are cancelled the others go on as if it did not exist."""
     async with dispatching(1) as dispatcher:
         gate = work.gate()
@@ -365,24 +382,24 @@ async def test_a_flow_of_cancelled_calls_is_out_of_the_way(work: Work) -> None:
 
 
 @linux_only
-async def test_a_cancelled_call_that_runs_keeps_its_worker_and_slot_until_it_ends(
-    work: Work,
-) -> None:
-    """A running call cannot be called back: worker and slot come free when it ends, not before."""
+async def test_a_cancelled_call_that_runs_is_ended(gate: Gate) -> None:
+    """Its worker is killed after a moment, and then its slot is free, and the next call runs."""
     arena = Arena(slots=2, slot_bytes=4096)
-    async with dispatching(1, arena=arena) as dispatcher:
-        gate = work.gate()
-        queue = dispatcher.queue("a")
-        running = queue.submit(work.hold_slot, "running", gate, cost_s=LONG_S)
-        waiting = queue.submit(work.note, "waiting", cost_s=LONG_S)
-        await work.began("running")
-        running.cancel()
-        assert running.done.cancelled()
-        assert arena.free == 1
-        assert not waiting.started
-        gate.set()
-        await finish([waiting])
-        assert arena.free == 2
+    backend = LocalBackend(1, arena)
+    dispatcher = Dispatcher(backend)
+    queue = dispatcher.queue("a")
+    running = queue.submit(calls.call, calls.hold, gate.args, cost_s=LONG_S)
+    waiting = queue.submit(calls.call, str, (7,), cost_s=LONG_S)
+    await gate.holds(1)
+    running.cancel()
+    assert running.done.cancelled()
+    assert (arena.free, waiting.started) == (1, False)
+    (result,) = await finish([waiting])
+    result.release()
+    assert arena.free == 2
+    assert gate.pids.isdisjoint(backend.snapshot().pids)
+    await backend.close()
+    await dispatcher.close()
     arena.close()
 
 
@@ -432,16 +449,15 @@ async def test_an_error_nobody_waits_for_is_not_logged(
 
 
 @linux_only
-async def test_a_failed_call_gives_its_slot_back(work: Work) -> None:
+async def test_a_failed_call_gives_its_slot_back() -> None:
     """A call that fails holds no slot any more."""
     arena = Arena(slots=1, slot_bytes=4096)
-    async with dispatching(1, arena=arena) as dispatcher:
-        queue = dispatcher.queue("a")
-        for _ in range(3):
-            call = queue.submit(work.fail, "no", cost_s=LONG_S)
-            with pytest.raises(EngineFailed):
-                await call.done
+    backend = LocalBackend(1, arena)
+    for _ in range(3):
+        with pytest.raises(EngineFailed):
+            await backend.run(calls.call, calls.fail, ("no",))
         assert arena.free == 1
+    await backend.close()
     arena.close()
 
 
@@ -450,23 +466,23 @@ async def test_results_are_in_the_slot_or_inline() -> None:
     """A result that fits is in shared memory until it is released; any other takes the pipe."""
     range_ = Range(10_000, 30_000)
     engine = load_engine("auto").name
-    pool = ProcessPool(1)
     for slot_bytes, leased in ((2**16, 1), (2**8, 0)):
         arena = Arena(slots=1, slot_bytes=slot_bytes)
-        dispatcher = Dispatcher(pool, parallel=1, arena=arena)
+        backend = LocalBackend(1, arena)
+        dispatcher = Dispatcher(backend)
         queue = dispatcher.queue("a")
         (result,) = await finish([queue.submit(sieve, engine, [range_], True, cost_s=LONG_S)])
         primes = Packed(bytes(result.view)).primes().tolist()
         assert primes == naive_primes(range_.start, range_.end)
         assert 1 - arena.free == leased
-        assert (result.answer.payload.inline is None) == bool(leased)
+        assert (result.value.payload.inline is None) == bool(leased)
         result.release()
         result.release()
         assert arena.free == 1
         assert len(result.view) == 0
+        await backend.close()
         await dispatcher.close()
         arena.close()
-    await pool.close()
 
 
 @linux_only
@@ -474,9 +490,9 @@ async def test_without_a_free_slot_results_take_the_pipe() -> None:
     """When all slots are leased calls run all the same, and a result nobody takes is dropped."""
     range_ = Range(10_000, 30_000)
     engine = load_engine("auto").name
-    pool = ProcessPool(1)
     arena = Arena(slots=1, slot_bytes=2**16)
-    dispatcher = Dispatcher(pool, parallel=1, arena=arena)
+    backend = LocalBackend(1, arena)
+    dispatcher = Dispatcher(backend)
     calls = [
         dispatcher.queue("a").submit(sieve, engine, [range_], True, cost_s=LONG_S) for _ in range(3)
     ]
@@ -487,7 +503,7 @@ async def test_without_a_free_slot_results_take_the_pipe() -> None:
     for call in calls:
         call.cancel()
     assert arena.free == 1
-    await pool.close()
+    await backend.close()
     await dispatcher.close()
     arena.close()
 
@@ -515,19 +531,19 @@ async def test_close_fails_what_waits(work: Work) -> None:
         assert work.order == ["held"]
 
 
-async def test_close_after_the_pool_ends_what_runs() -> None:
-    """Calls that run when the pool is closed raise ServiceClosed, as do those behind them."""
-    pool = ProcessPool(1)
-    dispatcher = Dispatcher(pool, parallel=1, arena=None)
+async def test_close_after_the_backend_ends_what_runs() -> None:
+    """Calls that run when the backend is closed raise ServiceClosed, as do those behind them."""
+    backend = LocalBackend(1)
+    dispatcher = Dispatcher(backend)
     queue = dispatcher.queue("a")
     pieces = [Range(0, 10**13)]
     calls = [
         queue.submit(sieve, load_engine("auto").name, pieces, False, cost_s=LONG_S)
         for _ in range(3)
     ]
-    await eventually(lambda: bool(pool.pids))
+    await eventually(lambda: bool(backend.snapshot().pids))
     async with asyncio.timeout(WAIT_S):
-        await pool.close()
+        await backend.close()
         await dispatcher.close()
         results = await asyncio.gather(*(call.done for call in calls), return_exceptions=True)
     assert [type(result) for result in results] == [ServiceClosed] * 3

@@ -2,7 +2,6 @@
 
 import asyncio
 import re
-from types import TracebackType
 from typing import Any, Self
 
 import aiohttp
@@ -22,12 +21,7 @@ class Client:
         self.session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=WAIT_S))
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *error: object) -> None:
         await self.session.close()
 
     async def submit(self, start: int, end: int, kind: str = "count") -> str:

@@ -24,7 +24,7 @@ WRONG = (
 )
 """Requests that are answered with an error, and with which."""
 
-PAGES = ("/", "/docs", "/openapi.json", "/jobs?limit=20", "/metrics", "/health/ready")
+PAGES = ("/", "/docs/", "/openapi.json", "/jobs?limit=20", "/metrics", "/health/ready")
 
 
 class Load:

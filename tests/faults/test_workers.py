@@ -15,22 +15,26 @@ import psutil
 import pytest
 
 from primesvc import Job, PrimeService, Range, Settings
-from primesvc.compute.pool import ALONE_DEATHS, SHARED_DEATHS
+from primesvc.compute.local import MAX_DEATHS
 from primesvc.errors import WorkerDied
 from primesvc.jobs.job import Kind
+from tests.compute import calls
 from tests.faults.client import Client
 from tests.faults.server import Server, runs
 from tests.faults.test_restarts import SEED
 from tests.helpers import WAIT_S, eventually, eventually_async
 from tests.oracles import PI_OF_POWERS, primes_between
 
-pytestmark = pytest.mark.skipif(
-    not sys.platform.startswith("linux"), reason="limits of other processes are Linux's"
-)
+pytestmark = [
+    pytest.mark.process,
+    pytest.mark.skipif(
+        not sys.platform.startswith("linux"), reason="limits of other processes are Linux's"
+    ),
+]
 
 DEATHS = "primesvc_worker_deaths_total"
 
-BOUND = SHARED_DEATHS + ALONE_DEATHS
+BOUND = MAX_DEATHS
 """Deaths after which a call is given up."""
 
 HIGH = (2**64 - 2**28, 2**64 - 1)
@@ -80,10 +84,10 @@ async def test_a_worker_that_leaves_costs_no_job_anything() -> None:
     """A call that ends its worker by `os._exit` fails; jobs before, beside and after do not."""
     async with PrimeService(Settings(workers=2)) as service, asyncio.timeout(WAIT_S):
         before = await service.submit(Range(*LARGE), Kind.COUNT)
-        assert service.pool is not None
+        backend = service.runtime.backend
         with pytest.raises(WorkerDied, match="exit code 3"):
-            await service.pool.run(os._exit, 3)
-        assert service.pool.deaths == BOUND
+            await backend.run(calls.call, os._exit, (3,))
+        assert backend.snapshot().deaths == BOUND
         assert await service.count(Range(0, 10**9)) == PI_OF_POWERS[9]
         await before.wait()
         assert before.count == IN_LARGE
@@ -135,7 +139,7 @@ async def test_a_worker_without_memory_is_replaced() -> None:
             size = worker.memory_info().vms
             worker.rlimit(psutil.RLIMIT_AS, (size, size))
         assert await client.count(start, end) == expected
-        assert 1 <= await client.metric(DEATHS) <= SHARED_DEATHS
+        assert 1 <= await client.metric(DEATHS) <= MAX_DEATHS
         await eventually(lambda: any("ran out of memory" in line for line in lines(server)))
 
 
@@ -210,37 +214,36 @@ async def timed(end: int, count: int, kills: int) -> tuple[float, int]:
     random_ = random.Random(SEED)  # noqa: S311 - a schedule, no secret
     async with PrimeService(Settings(workers=2)) as service:
         await service.warm_up()
-        pool = service.pool
-        assert pool is not None
+        backend = service.runtime.backend
         began_s = time.perf_counter()
         job = await service.submit(Range(0, end), Kind.COUNT)
         beside = asyncio.create_task(small_jobs(service))
         killed = 0
         for goal in sorted(random_.uniform(0, 0.95) for _ in range(kills)):
-            await eventually(partial(is_due, service, job, goal))
-            if not pool.pids:
-                break  # the last calls ran alone, and with them the job has ended
-            os.kill(random_.choice(pool.pids), signal.SIGKILL)
+            await eventually(partial(is_due, job, goal))
+            victim, *neighbours = random_.sample(backend.snapshot().pids, 3)
+            os.kill(victim, signal.SIGKILL)
             killed += 1
-            await eventually(partial(has_lost, service, killed))
+            await eventually(partial(has_recovered, service, killed))
+            assert set(neighbours) <= set(backend.snapshot().pids)
         await job.wait()
         took_s = time.perf_counter() - began_s
         await beside
-        assert (job.count, pool.deaths) == (count, killed), f"seed {SEED}"
-        assert killed > kills * 0.7 or not kills
-        assert pool.lost_calls <= killed * pool.processes
-        return took_s, pool.lost_calls
+        snapshot = backend.snapshot()
+        assert (job.count, snapshot.deaths) == (count, killed), f"seed {SEED}"
+        assert snapshot.lost_calls <= killed
+        return took_s, snapshot.lost_calls
 
 
-def is_due(service: PrimeService, job: Job, progress: float) -> bool:
-    """Whether a job has come so far, and there are workers to kill, or it has ended."""
-    workers = service.pool is not None and bool(service.pool.pids)
-    return job.state.final or (job.progress >= progress and workers)
+def is_due(job: Job, progress: float) -> bool:
+    """Whether a job has come so far, or has ended."""
+    return job.state.final or job.progress >= progress
 
 
-def has_lost(service: PrimeService, deaths: int) -> bool:
-    """Whether so many workers of a service have died."""
-    return service.pool is not None and service.pool.deaths >= deaths
+def has_recovered(service: PrimeService, deaths: int) -> bool:
+    """Whether so many workers of a service have died, and all of them were replaced."""
+    snapshot = service.runtime.backend.snapshot()
+    return snapshot.deaths == deaths and len(snapshot.pids) == 3
 
 
 async def small_jobs(service: PrimeService) -> None:

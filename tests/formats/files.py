@@ -16,6 +16,7 @@ from typing import Final
 
 import numpy as np
 import pyarrow as pa  # type: ignore[import-untyped]  # it ships no stubs
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from primesvc.formats.base import Format
@@ -39,6 +40,12 @@ EVERY_FORMAT: Final[dict[str, Format]] = {
 TEXTS: Final = tuple(name for name in EVERY_FORMAT if name not in ("npy", "arrow"))
 """The names of the text formats."""
 
+
+ASCENDING: Final = st.lists(st.integers(0, 2**64 - 1), unique=True, max_size=60).map(sorted)
+"""Values of a file, ascending."""
+
+CUTS: Final = st.lists(st.integers(0, 60), max_size=5).map(lambda at: [0, *sorted(at), 60])
+"""Where the segments of such a file begin and end; many are empty."""
 
 Values = Sequence[int] | NDArray[np.uint64]
 

@@ -12,25 +12,23 @@ from hypothesis import strategies as st
 from primesvc.formats.base import Format
 from primesvc.formats.binary import ARROW, NPY
 from primesvc.sieve.packed import Summary
-from tests.formats.files import arrow_batches, assembled, values_in
+from tests.formats.files import ASCENDING, CUTS, arrow_batches, assembled, values_in
 
 HEADER_BYTES = 128
 """Of a `.npy` file: its data is aligned to 64."""
 
-ascending = st.lists(st.integers(0, 2**64 - 1), unique=True, max_size=60).map(sorted)
-cuts = st.lists(st.integers(0, 60), max_size=5).map(lambda at: [0, *sorted(at), 60])
 both = pytest.mark.parametrize("format_", [NPY, ARROW], ids=lambda format_: format_.name)
 
 
 @both
-@given(values=ascending, cuts=cuts)
+@given(values=ASCENDING, cuts=CUTS)
 def test_what_is_written_is_read(format_: Format, values: list[int], cuts: list[int]) -> None:
     """Every value comes back, however the values are spread over segments."""
     segments = [values[a:b] for a, b in pairwise(cuts)]
     assert values_in(format_.name, assembled(format_, segments)) == values
 
 
-@given(values=ascending)
+@given(values=ASCENDING)
 def test_npy_is_what_numpy_saves(values: list[int]) -> None:
     """A `.npy` file is byte for byte the one that `numpy.save` writes."""
     file = io.BytesIO()
@@ -49,7 +47,7 @@ def test_the_header_of_npy_is_equally_long_for_every_count(count: int) -> None:
     assert file.read() == b""
 
 
-@given(values=ascending, cuts=cuts)
+@given(values=ASCENDING, cuts=CUTS)
 def test_arrow_has_a_batch_for_every_segment_that_holds_a_prime(
     values: list[int], cuts: list[int]
 ) -> None:

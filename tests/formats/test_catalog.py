@@ -7,12 +7,13 @@ from itertools import pairwise
 import numpy as np
 import pytest
 from hypothesis import given
-from hypothesis import strategies as st
 
 from primesvc.formats.base import Format, total_bytes
 from primesvc.formats.catalog import AS_STRINGS, FORMATS
 from primesvc.sieve.packed import Summary
 from tests.formats.files import (
+    ASCENDING,
+    CUTS,
     EVERY_FORMAT,
     assembled,
     encoded,
@@ -23,13 +24,11 @@ from tests.formats.files import (
 CALL_BYTES = 500
 """What a format may add to every call to a worker."""
 
-ascending = st.lists(st.integers(0, 2**64 - 1), unique=True, max_size=60).map(sorted)
-cuts = st.lists(st.integers(0, 60), max_size=5).map(lambda at: [0, *sorted(at), 60])
 every_format = pytest.mark.parametrize("format_", EVERY_FORMAT.values(), ids=EVERY_FORMAT)
 
 
 @every_format
-@given(values=ascending, cuts=cuts)
+@given(values=ASCENDING, cuts=CUTS)
 def test_the_length_follows_from_the_summaries(
     format_: Format, values: list[int], cuts: list[int]
 ) -> None:
@@ -37,7 +36,7 @@ def test_the_length_follows_from_the_summaries(
     segments = [values[a:b] for a, b in pairwise(cuts)]
     counts = np.array([len(segment) for segment in segments], np.int64)
     digits = np.array([summary_of(segment).digits for segment in segments], np.int64)
-    pieces = format_.piece_bytes(counts, digits)
+    pieces = format_.values_bytes(counts, digits)
     assert pieces.dtype == np.int64
     assert pieces.tolist() == [len(encoded(format_, segment)) for segment in segments]
     heads = sum(len(format_.piece_head(len(segment))) for segment in segments if segment)
@@ -47,7 +46,7 @@ def test_the_length_follows_from_the_summaries(
 
 
 @every_format
-@given(values=ascending)
+@given(values=ASCENDING)
 def test_the_length_of_one_segment_follows_from_its_summary(
     format_: Format, values: list[int]
 ) -> None:
@@ -62,14 +61,14 @@ def test_the_lengths_of_the_largest_files_do_not_overflow(format_: Format) -> No
     digits = 19 * count
     length = total_bytes(format_, Summary(count, digits))
     assert length >= 8 * count
-    pieces = format_.piece_bytes(np.array([count]), np.array([digits]))
+    pieces = format_.values_bytes(np.array([count]), np.array([digits]))
     assert int(pieces[0]) == format_.values_bytes(count, digits) >= 8 * count
 
 
 @every_format
 def test_spare_bytes_belong_to_a_value(format_: Format) -> None:
     """A file never has fewer bytes behind its last value than are left out there."""
-    assert 0 <= format_.spare < format_.value_bytes(1)
+    assert 0 <= format_.spare < format_.values_bytes(1, 1)
 
 
 @every_format

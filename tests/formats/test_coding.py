@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from primesvc.formats.coding import CODINGS, Assembly, crc_of_both, encode_part
+from primesvc.formats.coding import CODINGS, Assembly, encode_part
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -29,8 +29,6 @@ DIGITS = b",".join(b"%d" % n for n in range(10**12 + 1, 10**12 + 700_000, 2))
 """As primes look: 14 bytes a value."""
 
 parts = st.lists(st.binary(max_size=200), max_size=8)
-lengths = st.integers(0, 2**70)
-sums = st.integers(0, 2**32 - 1)
 every_coding = pytest.mark.parametrize("coding", CODINGS)
 
 
@@ -57,34 +55,6 @@ def window_bytes(frame: bytes) -> int:
     at = 5 + (0, 1, 2, 4)[descriptor & 3]  # behind the id of a dictionary
     size = int.from_bytes(frame[at : at + (1, 2, 4, 8)[flag]], "little")
     return size + 256 if flag == 1 else size
-
-
-# --- check sums ----------------------------------------------------------------------------------
-
-
-@given(first=st.binary(max_size=300), second=st.binary(max_size=300))
-def test_the_check_sum_of_both_is_that_of_the_whole(first: bytes, second: bytes) -> None:
-    """The check sums of two parts make that of the parts one after the other."""
-    both = crc_of_both(zlib.crc32(first), zlib.crc32(second), len(second))
-    assert both == zlib.crc32(first + second)
-
-
-def test_long_parts_have_a_check_sum_too() -> None:
-    """Megabytes, also of zeros, and an empty part on either side."""
-    random, zeros = os.urandom(3 * 2**20 + 1), bytes(2**21 + 7)
-    for first, second in ((random, zeros), (zeros, random), (b"", random), (random, b"")):
-        both = crc_of_both(zlib.crc32(first), zlib.crc32(second), len(second))
-        assert both == zlib.crc32(first + second)
-
-
-@given(a=sums, b=sums, c=sums, b_bytes=lengths, c_bytes=lengths)
-def test_check_sums_can_be_put_together_in_any_grouping(
-    a: int, b: int, c: int, b_bytes: int, c_bytes: int
-) -> None:
-    """Whatever the lengths, far beyond memory too: (a b) c is a (b c)."""
-    left = crc_of_both(crc_of_both(a, b, b_bytes), c, c_bytes)
-    right = crc_of_both(a, crc_of_both(b, c, c_bytes), b_bytes + c_bytes)
-    assert left == right
 
 
 # --- both codings --------------------------------------------------------------------------------

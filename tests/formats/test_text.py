@@ -9,11 +9,12 @@ import numpy as np
 import pandas as pd  # type: ignore[import-untyped]  # it ships no stubs
 import pytest
 from hypothesis import given
-from hypothesis import strategies as st
 
 from primesvc.formats.base import total_bytes
 from primesvc.formats.text import CSV, JSON, JSON_STRINGS, NDJSON, NDJSON_STRINGS, TEXT
 from tests.formats.files import (
+    ASCENDING,
+    CUTS,
     EVERY_FORMAT,
     TEXTS,
     assembled,
@@ -27,7 +28,6 @@ from tests.helpers import naive_primes
 LARGEST_PRIME = 18446744073709551557
 """The largest below 2^64: beyond the numbers that a double holds exactly."""
 
-ascending = st.lists(st.integers(0, 2**64 - 1), unique=True, max_size=60).map(sorted)
 every_text = pytest.mark.parametrize("name", TEXTS)
 
 
@@ -39,28 +39,28 @@ def test_the_file_is_what_the_standard_library_writes(name: str, values: list[in
 
 
 @every_text
-@given(values=ascending, cuts=st.lists(st.integers(0, 60), max_size=4).map(sorted))
+@given(values=ASCENDING, cuts=CUTS)
 def test_segments_leave_no_trace(name: str, values: list[int], cuts: list[int]) -> None:
     """However values are spread over segments, some of them empty, the file is the same."""
-    bounds = [0, *cuts, 60]
-    segments = [values[a:b] for a, b in pairwise(bounds)]
+    segments = [values[a:b] for a, b in pairwise(cuts)]
     assert assembled(EVERY_FORMAT[name], segments) == written_elsewhere(name, values)
 
 
 @every_text
-@given(values=ascending)
+@given(values=ASCENDING)
 def test_what_is_written_is_read(name: str, values: list[int]) -> None:
     """Every value comes back from the reader its users have, also those above 2^53."""
     assert values_in(name, assembled(EVERY_FORMAT[name], [values])) == values
 
 
 @every_text
-@given(values=ascending.filter(bool))
+@given(values=ASCENDING.filter(bool))
 def test_a_value_has_the_length_that_its_digits_say(name: str, values: list[int]) -> None:
-    """`value_bytes` and `values_bytes` are exact for one value and for many."""
+    """`values_bytes` is exact for one value and for many."""
     format_ = EVERY_FORMAT[name]
     assert all(
-        len(encoded(format_, [value])) == format_.value_bytes(len(str(value))) for value in values
+        len(encoded(format_, [value])) == format_.values_bytes(1, len(str(value)))
+        for value in values
     )
     total = summary_of(values)
     assert len(encoded(format_, values)) == format_.values_bytes(total.count, total.digits)
@@ -112,7 +112,7 @@ def test_a_separator_stands_between_values_only(name: str) -> None:
     """The bytes behind the last value are `spare` fewer than behind every other."""
     format_ = EVERY_FORMAT[name]
     one, two = (assembled(format_, [[11] * count]) for count in (1, 2))
-    assert len(two) - len(one) == format_.value_bytes(2)
+    assert len(two) - len(one) == format_.values_bytes(1, 2)
     assert total_bytes(format_, summary_of([11])) == len(one)
 
 

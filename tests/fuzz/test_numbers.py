@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from primesvc.errors import InvalidParameter, RangeNotAllowed
 from primesvc.numbers import read_whole_number
 from primesvc.web.parameters import (
-    read_any_number,
     read_choice,
     read_number,
     read_range,
@@ -139,8 +138,8 @@ def test_what_is_long_costs_nothing(text: str) -> None:
     begun = time.process_time()
     for read, value in (
         (read_whole_number, text),
-        (lambda value: read_any_number("start", value), text),
         (lambda value: read_number("start", value), text),
+        (lambda value: read_number("start_num", value, strict=True), text),
         (lambda value: read_seconds("wait", value), text),
         (read_range, query),
     ):
@@ -156,10 +155,10 @@ def test_numbers_of_the_contract(text: str | None) -> None:
     plain = re.fullmatch(r"[+-]?(\d+(?:_\d+)*)", (text or "").strip(" \t\n\r\f\v"), re.ASCII)
     value = int(plain[0].replace("_", "")) if plain else -1
     if 0 <= value < 10**40:
-        assert read_number("end_num", text) == value
+        assert read_number("end_num", text, strict=True) == value
     else:
         with pytest.raises(InvalidParameter, match=r"^end_num: ") as caught:
-            read_number("end_num", text)
+            read_number("end_num", text, strict=True)
         assert len(str(caught.value)) < 500
 
 
@@ -176,10 +175,10 @@ def test_numbers_in_json(value: Any) -> None:
     """Whatever stands where a number should: it is that number, or `InvalidParameter` names it."""
     expected = reading(value) if isinstance(value, str) and len(value) <= 160 else None
     if expected is not None and expected.denominator == 1 and 0 <= expected < 10**40:
-        assert read_any_number("start", value) == expected
+        assert read_number("start", value) == expected
     else:
         with pytest.raises(InvalidParameter, match=r"^start: ") as caught:
-            read_any_number("start", value)
+            read_number("start", value)
         assert len(str(caught.value)) < 500
 
 

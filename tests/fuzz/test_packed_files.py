@@ -126,9 +126,9 @@ async def test_a_damaged_entry_is_sieved_again(
         entry[-1] ^= 1
     else:
         entry = bytearray(pack(primes_of(grid.piece(index + 1)), grid.piece(index + 1)))
-    store = service.store
+    store = service.runtime.store
     await cache.set(store.key(piece), bytes(entry))
-    queue = service.dispatcher.queue("test")
+    queue = service.runtime.dispatcher.queue("test")
     async with asyncio.timeout(WAIT_S):
         found = await store.packed(grid, index, queue=queue)
         again = await store.packed(grid, index, queue=queue)
@@ -146,8 +146,8 @@ async def test_any_entry_is_right_or_replaced(
     """Whatever a cache hands out for a piece, its primes come out."""
     piece = CELLS.piece(5)
     entry = data.draw(damages(pack(primes_of(piece), piece)) | st.text() | st.integers())
-    await cache.set(service.store.key(piece), entry)
-    queue = service.dispatcher.queue("test")
+    await cache.set(service.runtime.store.key(piece), entry)
+    queue = service.runtime.dispatcher.queue("test")
     async with asyncio.timeout(WAIT_S):
-        packed = await service.store.packed(CELLS, 5, queue=queue)
+        packed = await service.runtime.store.packed(CELLS, 5, queue=queue)
     np.testing.assert_array_equal(packed.primes(), primes_of(piece))

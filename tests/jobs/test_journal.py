@@ -45,7 +45,7 @@ async def test_a_finished_job_is_there_again_without_work(tmp_path: Path) -> Non
         assert (after.state, after.count, after.progress) == (State.SUCCEEDED, before.count, 1.0)
         assert (after.created_s, after.finished_s) == (before.created_s, before.finished_s)
         assert Layout(Result.of(after), JSON).length == length
-        assert service.store.stats.sieved == 0
+        assert service.runtime.store.stats.sieved == 0
 
 
 async def test_the_primes_of_a_finished_job_can_be_read_after_a_restart(tmp_path: Path) -> None:
@@ -65,7 +65,7 @@ async def test_an_unfinished_job_goes_on_from_its_finished_pieces(tmp_path: Path
     async with journaled(path) as service:
         job = await service.submit(Range(0, 10**10), Kind.COUNT)
         await eventually(lambda: job.progress > 0.2)
-        first = service.store.stats.sieved
+        first = service.runtime.store.stats.sieved
     async with journaled(path) as service:
         again = service.job(job.id)
         async with asyncio.timeout(WAIT_S):
@@ -73,7 +73,7 @@ async def test_an_unfinished_job_goes_on_from_its_finished_pieces(tmp_path: Path
         assert again.count == 455_052_511
         pieces = len(again.plan.indices)
         # What was under way when the service closed may have been lost, no more.
-        assert pieces - first <= service.store.stats.sieved < pieces
+        assert pieces - first <= service.runtime.store.stats.sieved < pieces
 
 
 async def test_a_cancelled_job_stays_cancelled(tmp_path: Path) -> None:
@@ -188,7 +188,7 @@ async def test_repeated_requests_are_not_noted(
     """The same POST again, and reading its result, leave the journal alone."""
     app = create_app(Settings(workers=1, journal=str(tmp_path / "journal")))
     client = await aiohttp_client(app)
-    recorder = service_of(app)._manager._recorder  # what it writes shows nowhere else
+    recorder = service_of(app).runtime.manager._recorder  # what it writes shows nowhere else
     assert recorder is not None
     journal = recorder._journal
     job_id = await submit(client, 4, 11)
@@ -221,7 +221,7 @@ async def test_an_error_of_the_disk_does_not_stop_the_service(
     """If the journal cannot be written, one line says so and jobs go on."""
     path = tmp_path / "journal"
     async with journaled(path) as service:
-        recorder = service._manager._recorder  # the only way to take its disk away
+        recorder = service.runtime.manager._recorder  # the only way to take its disk away
         assert recorder is not None
         journal = recorder._journal
         await journal._in_thread(lambda: journal._database.execute("PRAGMA query_only = ON"))

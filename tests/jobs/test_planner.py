@@ -19,7 +19,7 @@ from tests.helpers import WAIT_S
 async def plan_of(service: PrimeService, start: int, end: int, *, cache_bytes: int = 2**28) -> Plan:
     """The plan for a range, checked to cover it and no more."""
     range_ = Range(start, end)
-    plan = await make_plan(range_, service.store, service.engine, cache_bytes=cache_bytes)
+    plan = await make_plan(range_, service.runtime.store, service.engine, cache_bytes=cache_bytes)
     assert plan.range == range_
     assert plan.indices == plan.grid.cover(range_)
     return plan

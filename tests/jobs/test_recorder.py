@@ -79,11 +79,11 @@ async def test_what_is_sieved_for_a_reader_is_not_noted(tmp_path: Path) -> None:
     path = tmp_path / "journal"
     async with PrimeService(Settings(workers=2, journal=str(path), cache_bytes=1)) as service:
         job = await (await service.submit(Range(0, 10**8))).wait()
-        before = service.store.stats.sieved
+        before = service.runtime.store.stats.sieved
         async for _ in service.primes(job):
             pass
-        assert service.store.stats.sieved > before
-        recorder = service._manager._recorder  # what waits to be written shows nowhere else
+        assert service.runtime.store.stats.sieved > before
+        recorder = service.runtime.manager._recorder  # what waits to be written shows nowhere else
         assert recorder is not None
         assert recorder._journal._pieces == []
     assert await pieces_in(path) == []

@@ -199,12 +199,12 @@ async def test_a_page_of_a_huge_result_costs_a_few_calls(service: PrimeService) 
     job = await finished(service, 0, 10**9)
     result = Result.of(job)
     await eventually(lambda: idle(service))
-    before, sieved = service.dispatcher.calls, service.store.stats.sieved
+    before, sieved = service.runtime.dispatcher.calls, service.runtime.store.stats.sieved
     page = await service.page(result, PI_OF_POWERS[8] - 3, 8)
-    assert service.store.stats.sieved - sieved <= 2
+    assert service.runtime.store.stats.sieved - sieved <= 2
     found = await primes_in(service, page)
     assert found.tolist() == primes_between(10**8 - 41, 10**8 + 73)
     # Two pieces to find the ends, two to read them.
-    assert service.dispatcher.calls - before <= 4
+    assert service.runtime.dispatcher.calls - before <= 4
     last = await service.page(result, PI_OF_POWERS[9] - 1, 5)
     assert (await primes_in(service, last)).tolist() == [999_999_937]

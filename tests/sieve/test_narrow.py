@@ -16,26 +16,11 @@ from primesvc.sieve.narrow import (
     small_primes,
     strike,
 )
+from tests.helpers import naive_primes
+from tests.oracles import primes_between
 
 MAX = 2**64 - 1
 LARGEST_PRIME = 18446744073709551557
-
-
-def trial_division(start: int, end: int) -> list[int]:
-    """Return the primes of [start, end] from the definition."""
-    return [
-        n for n in range(max(start, 2), end + 1) if all(n % d for d in range(2, int(n**0.5) + 1))
-    ]
-
-
-def by_next_prime(start: int, end: int) -> list[int]:
-    """Return the primes of [start, end], each found from the one before by GMP."""
-    found = []
-    prime = int(gmpy2.next_prime(start - 1))
-    while prime <= end:
-        found.append(prime)
-        prime = int(gmpy2.next_prime(prime))
-    return found
 
 
 def test_gmp_has_baillie_psw() -> None:
@@ -70,13 +55,13 @@ def test_every_cut_of_the_smallest_numbers() -> None:
     """Every range within 0..60 gives what trial division gives."""
     for start in range(61):
         for end in range(61):
-            assert primes_by_testing(start, end).tolist() == trial_division(start, end)
+            assert primes_by_testing(start, end).tolist() == naive_primes(start, end)
 
 
 @pytest.mark.parametrize("start", [0, 900, 2**16 - 300, SMALL_LIMIT - 400, SMALL_LIMIT + 1, 10**7])
 def test_agrees_with_trial_division(start: int) -> None:
     """Ranges of 800 numbers, one over the end of the table, give what trial division gives."""
-    assert primes_by_testing(start, start + 799).tolist() == trial_division(start, start + 799)
+    assert primes_by_testing(start, start + 799).tolist() == naive_primes(start, start + 799)
 
 
 @pytest.mark.parametrize(
@@ -97,8 +82,8 @@ def test_largest_prime_below_2_to_the_64() -> None:
 @pytest.mark.parametrize("width", [1, 2, 3, 60, 1000, 30_000])
 def test_ends_of_the_line(width: int) -> None:
     """Ranges that touch 0 or 2^64 - 1 are exact."""
-    assert primes_by_testing(0, width - 1).tolist() == by_next_prime(0, width - 1)
-    assert primes_by_testing(MAX - width + 1, MAX).tolist() == by_next_prime(MAX - width + 1, MAX)
+    assert primes_by_testing(0, width - 1).tolist() == primes_between(0, width - 1)
+    assert primes_by_testing(MAX - width + 1, MAX).tolist() == primes_between(MAX - width + 1, MAX)
 
 
 def test_first_primes_above_10_to_the_15() -> None:
@@ -111,7 +96,7 @@ def test_first_primes_above_10_to_the_15() -> None:
 def test_ranges_over_powers_of_two(exponent: int) -> None:
     """A range around 2^n gives the primes that stepping from each to the next gives."""
     start, end = max(0, 2**exponent - 300), 2**exponent + 300
-    assert primes_by_testing(start, end).tolist() == by_next_prime(start, end)
+    assert primes_by_testing(start, end).tolist() == primes_between(start, end)
 
 
 @pytest.mark.parametrize(("start", "end"), [(1, 0), (11, 7), (MAX, 0), (MAX, MAX - 1)])
@@ -130,7 +115,7 @@ def test_any_place_on_the_line(start: int, width: int) -> None:
     end = min(start + width - 1, MAX)
     primes = primes_by_testing(start, end)
     assert primes.dtype == np.uint64
-    assert primes.tolist() == by_next_prime(start, end)
+    assert primes.tolist() == primes_between(start, end)
     assert count_by_testing(start, end) == primes.size
 
 

@@ -4,7 +4,6 @@ import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 
-import gmpy2
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -12,6 +11,8 @@ from hypothesis import strategies as st
 
 from primesvc.sieve.narrow import primes_by_testing, small_primes
 from primesvc.sieve.numpy_engine import NumpyEngine, _first_multiples
+from tests.helpers import naive_primes
+from tests.oracles import primes_between
 
 MAX = 2**64 - 1
 LARGEST_PRIME = 18446744073709551557
@@ -26,23 +27,6 @@ def engine() -> NumpyEngine:
     return NumpyEngine()
 
 
-def trial_division(start: int, end: int) -> list[int]:
-    """Return the primes of [start, end] from the definition."""
-    return [
-        n for n in range(max(start, 2), end + 1) if all(n % d for d in range(2, int(n**0.5) + 1))
-    ]
-
-
-def by_next_prime(start: int, end: int) -> list[int]:
-    """Return the primes of [start, end], each found from the one before by GMP."""
-    found = []
-    prime = int(gmpy2.next_prime(start - 1))
-    while prime <= end:
-        found.append(prime)
-        prime = int(gmpy2.next_prime(prime))
-    return found
-
-
 def test_names_itself(engine: NumpyEngine) -> None:
     """The engine says what it is and whose version works in it."""
     assert engine.name == "numpy"
@@ -54,7 +38,7 @@ def test_every_cut_of_the_smallest_numbers(engine: NumpyEngine) -> None:
     """Every range within 0..60 gives what trial division gives, listed and counted."""
     for start in range(61):
         for end in range(61):
-            expected = trial_division(start, end)
+            expected = naive_primes(start, end)
             assert engine.primes(start, end).tolist() == expected
             assert engine.count(start, end) == len(expected)
 
@@ -64,7 +48,7 @@ def test_agrees_with_trial_division(engine: NumpyEngine, start: int) -> None:
     """Ranges of 800 numbers, one over the end of the kept primes, agree with trial division."""
     primes = engine.primes(start, start + 799)
     assert primes.dtype == np.uint64
-    assert primes.tolist() == trial_division(start, start + 799)
+    assert primes.tolist() == naive_primes(start, start + 799)
 
 
 @pytest.mark.parametrize(
@@ -92,20 +76,20 @@ def test_ends_at_every_place_of_the_wheel(engine: NumpyEngine, low: int) -> None
     """Sieved ranges that start and end at any residue mod 30 are exact at both ends."""
     start = 30 * 10**6 + low
     for end in range(start + 600, start + 630):
-        assert engine.primes(start, end).tolist() == by_next_prime(start, end)
+        assert engine.primes(start, end).tolist() == primes_between(start, end)
 
 
 def test_first_primes_above_10_to_the_15(engine: NumpyEngine) -> None:
     """The primes just above 10^15, by the sieve, are those found one from the other."""
     primes = engine.primes(10**15, 10**15 + 600_000)
-    assert primes[:1000].tolist() == by_next_prime(10**15, int(primes[999]))
+    assert primes[:1000].tolist() == primes_between(10**15, int(primes[999]))
 
 
 @pytest.mark.parametrize("exponent", range(1, 64))
 def test_ranges_over_powers_of_two(engine: NumpyEngine, exponent: int) -> None:
     """A range around 2^n has the primes that stepping from each to the next gives."""
     start, end = max(0, 2**exponent - 300), 2**exponent + 300
-    expected = by_next_prime(start, end)
+    expected = primes_between(start, end)
     assert engine.primes(start, end).tolist() == expected
     assert engine.count(start, end) == len(expected)
 
@@ -116,7 +100,7 @@ def test_ends_of_the_line(engine: NumpyEngine) -> None:
     assert engine.primes(0, 2).tolist() == [2]
     assert engine.primes(LARGEST_PRIME, MAX).tolist() == [LARGEST_PRIME]
     assert engine.count(LARGEST_PRIME + 1, MAX) == 0
-    assert engine.primes(MAX - 9999, MAX).tolist() == by_next_prime(MAX - 9999, MAX)
+    assert engine.primes(MAX - 9999, MAX).tolist() == primes_between(MAX - 9999, MAX)
 
 
 @pytest.mark.parametrize(("start", "end"), [(1, 0), (11, 7), (MAX, 0), (MAX, MAX - 1)])
@@ -153,7 +137,7 @@ def test_first_multiples_at_the_top_of_the_line(turn: int) -> None:
 
     Below the public face: a sieve there takes 8 s.
     """
-    primes = np.array([7, 31, 1048573, *by_next_prime(2**31 - 99, 2**31), 4294967279, 4294967291])
+    primes = np.array([7, 31, 1048573, *primes_between(2**31 - 99, 2**31), 4294967279, 4294967291])
     first = _first_multiples(primes, turn)
     for row, residue in zip(first.tolist(), (1, 7, 11, 13, 17, 19, 23, 29), strict=True):
         for j, p in zip(row, primes.tolist(), strict=True):

@@ -16,6 +16,7 @@ from primesvc.sieve.engine import load_engine
 from primesvc.sieve.grid import CELLS, SEGMENTS, Grid
 from primesvc.sieve.packed import Packed, Summary, pack
 from primesvc.sieve.range import Range
+from primesvc.store import segments
 from primesvc.store.lru import LRUCache
 from primesvc.store.segments import CHUNK_PIECES, InFlight, SegmentStore
 from tests.helpers import WAIT_S, eventually
@@ -43,28 +44,28 @@ async def service(cache: LRUCache) -> AsyncIterator[PrimeService]:
 @pytest.fixture
 def store(service: PrimeService) -> SegmentStore:
     """The store of the service."""
-    return service.store
+    return service.runtime.store
 
 
 def join(
     service: PrimeService, grid: Grid, indices: range, *, with_primes: bool = True
 ) -> tuple[InFlight, range]:
-    """Board a call in flight for the pieces, as a new client of the workers."""
-    queue = service.dispatcher.queue("test")
-    return service.store.join(grid, indices, with_primes=with_primes, queue=queue)
+    """Join the call in flight for the pieces, as a new client of the workers."""
+    queue = service.runtime.dispatcher.queue("test")
+    return service.runtime.store.join(grid, indices, with_primes=with_primes, queue=queue)
 
 
-def board_one(
+def join_one(
     service: PrimeService, grid: Grid, index: int, *, with_primes: bool = True
 ) -> InFlight:
-    """Board a call in flight for one piece."""
+    """Join the call in flight for one piece."""
     return join(service, grid, range(index, index + 1), with_primes=with_primes)[0]
 
 
 async def finishing(in_flight: InFlight) -> InFlight:
     """Wait for a call in flight, however it ends."""
     await asyncio.wait([in_flight.done], timeout=WAIT_S)
-    assert in_flight.done.done(), f"{in_flight} did not land"
+    assert in_flight.done.done(), f"{in_flight} did not end"
     return in_flight
 
 
@@ -79,12 +80,12 @@ def primes_of(piece: Range) -> NDArray[np.uint64]:
 
 
 @grids
-async def test_two_who_want_a_piece_share_one_flight(
+async def test_two_who_want_a_piece_share_one_call(
     service: PrimeService, store: SegmentStore, grid: Grid
 ) -> None:
-    """The second to want a piece boards the call in flight of the first, and it is sieved once."""
-    first = board_one(service, grid, 5)
-    second = board_one(service, grid, 5)
+    """The second to want a piece joins the call of the first, and it is sieved once."""
+    first = join_one(service, grid, 5)
+    second = join_one(service, grid, 5)
     assert second is first
     assert store.stats.joined == 1
     await finishing(first)
@@ -101,7 +102,7 @@ async def test_many_readers_of_a_piece_sieve_it_once(
     service: PrimeService, store: SegmentStore, grid: Grid
 ) -> None:
     """Fifty readers at once get the same primes from one call, and later ones from the cache."""
-    queue = service.dispatcher.queue("test")
+    queue = service.runtime.dispatcher.queue("test")
     async with asyncio.timeout(WAIT_S):
         found = await asyncio.gather(*(store.packed(grid, 9, queue=queue) for _ in range(50)))
         later = await store.packed(grid, 9, queue=queue)
@@ -111,7 +112,7 @@ async def test_many_readers_of_a_piece_sieve_it_once(
     assert (store.stats.sieved, store.stats.joined, store.stats.hits) == (1, 49, 1)
 
 
-async def test_a_flight_takes_neighbours_along(service: PrimeService, store: SegmentStore) -> None:
+async def test_a_call_takes_neighbours_along(service: PrimeService, store: SegmentStore) -> None:
     """Cheap pieces travel in one call, up to a bound; those that are wanted next come with it."""
     in_flight, served = join(service, CELLS, range(10, 10 + 10 * CHUNK_PIECES))
     assert served == in_flight.indices
@@ -130,15 +131,15 @@ async def test_a_chunk_of_costly_pieces_is_one_piece(service: PrimeService) -> N
     """A piece that is a chunk's work by itself travels alone."""
     in_flight, served = join(service, SEGMENTS, range(HEAVY, HEAVY + 100))
     assert served == range(HEAVY, HEAVY + 1)
-    service.store.release(await finishing(in_flight))
+    service.runtime.store.release(await finishing(in_flight))
 
 
 async def test_a_chunk_ends_before_what_is_known_or_under_way(
     service: PrimeService, store: SegmentStore
 ) -> None:
     """Pieces that somebody else has or gets are not sieved again within a run of neighbours."""
-    known = await finishing(board_one(service, CELLS, 13))
-    flying = board_one(service, CELLS, 17)
+    known = await finishing(join_one(service, CELLS, 13))
+    flying = join_one(service, CELLS, 17)
     first, served = join(service, CELLS, range(10, 30))
     assert served == range(10, 13)
     second, served = join(service, CELLS, range(14, 30))
@@ -150,10 +151,10 @@ async def test_a_chunk_ends_before_what_is_known_or_under_way(
     assert store.stats.sieved == 8
 
 
-async def test_boarding_a_flight_midway_serves_its_rest(
+async def test_joining_a_call_midway_serves_its_rest(
     service: PrimeService, store: SegmentStore
 ) -> None:
-    """Who wants pieces from the middle of a call in flight on gets those it has."""
+    """Who joins a call in the middle of its pieces gets the rest of them."""
     in_flight, _ = join(service, CELLS, range(10, 20))
     for wanted, expected in ((range(12, 15), range(12, 15)), (range(18, 25), range(18, 20))):
         joined, served = join(service, CELLS, wanted)
@@ -164,20 +165,20 @@ async def test_boarding_a_flight_midway_serves_its_rest(
     store.release(await finishing(in_flight))
 
 
-async def test_the_last_to_leave_drops_a_flight_that_has_not_begun(
+async def test_the_last_to_leave_drops_a_call_that_has_not_begun(
     service: PrimeService, store: SegmentStore
 ) -> None:
-    """A call that still waits for a worker is not made once nobody wants it, and nobody boards it.
+    """A call that still waits for a worker is not made once nobody wants it, and nobody joins it.
 
     The worker is busy meanwhile with something else.
     """
-    busy = board_one(service, SEGMENTS, HEAVY)
+    busy = join_one(service, SEGMENTS, HEAVY)
     assert busy.call.started
-    unwanted = board_one(service, SEGMENTS, HEAVY + 1)
+    unwanted = join_one(service, SEGMENTS, HEAVY + 1)
     assert not unwanted.call.started
     store.release(unwanted)
     assert under_way(store) == 1
-    again = board_one(service, SEGMENTS, HEAVY + 1)
+    again = join_one(service, SEGMENTS, HEAVY + 1)
     assert again is not unwanted
     store.release(again)
     await finishing(unwanted)
@@ -194,9 +195,9 @@ async def test_one_of_two_who_leaves_drops_nothing(
     service: PrimeService, store: SegmentStore
 ) -> None:
     """A call in flight goes on for the one who still waits, whoever of the two began it."""
-    busy = board_one(service, SEGMENTS, HEAVY)
-    wanted = board_one(service, SEGMENTS, HEAVY + 1)
-    assert board_one(service, SEGMENTS, HEAVY + 1) is wanted
+    busy = join_one(service, SEGMENTS, HEAVY)
+    wanted = join_one(service, SEGMENTS, HEAVY + 1)
+    assert join_one(service, SEGMENTS, HEAVY + 1) is wanted
     assert not wanted.call.started
     store.release(wanted)
     await finishing(wanted)
@@ -207,16 +208,44 @@ async def test_one_of_two_who_leaves_drops_nothing(
 
 
 @grids
-async def test_a_flight_that_has_begun_ends_and_is_kept(
-    service: PrimeService, store: SegmentStore, grid: Grid
+async def test_a_call_that_has_begun_and_ends_soon_is_kept(
+    service: PrimeService, store: SegmentStore, grid: Grid, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What a worker has begun is not thrown away when the last one leaves."""
-    in_flight = board_one(service, grid, 5)
+    monkeypatch.setattr(segments, "GRACE_S", WAIT_S)
+    in_flight = join_one(service, grid, 5)
     assert in_flight.call.started
     store.release(in_flight)
     await finishing(in_flight)
     assert store.summary(grid, 5) is not None
     assert await store.holds(grid.piece(5))
+
+
+async def test_a_call_that_takes_long_is_ended(service: PrimeService, store: SegmentStore) -> None:
+    """A moment after the last one has left, its worker is killed; what is asked then comes."""
+    grid = Grid("one piece", ((0, 40),))  # takes a minute
+    in_flight = join_one(service, grid, 0)
+    await eventually(lambda: in_flight.call.started)
+    store.release(in_flight)
+    await finishing(in_flight)
+    assert in_flight.done.cancelled()
+    assert store.summary(grid, 0) is None
+    async with asyncio.timeout(WAIT_S):
+        await store.packed(SEGMENTS, 5, queue=service.runtime.dispatcher.queue("test"))
+
+
+async def test_who_joins_in_time_keeps_a_call(
+    service: PrimeService, store: SegmentStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A call that nobody waited for a moment ago goes on for the one who wants it now."""
+    monkeypatch.setattr(segments, "GRACE_S", 0.3)
+    first = join_one(service, SEGMENTS, 5)
+    store.release(first)
+    second = join_one(service, SEGMENTS, 5)
+    assert second is first
+    await finishing(second)
+    assert not second.done.cancelled()
+    store.release(second)
 
 
 async def test_a_reader_who_gives_up_leaves_nothing_behind() -> None:
@@ -225,8 +254,8 @@ async def test_a_reader_who_gives_up_leaves_nothing_behind() -> None:
     with ThreadPoolExecutor(1) as executor:
         executor.submit(gate.wait, WAIT_S)
         async with PrimeService(Settings(workers=1), executor=executor) as service:
-            store, queue = service.store, service.dispatcher.queue("test")
-            busy = board_one(service, SEGMENTS, HEAVY)
+            store, queue = service.runtime.store, service.runtime.dispatcher.queue("test")
+            busy = join_one(service, SEGMENTS, HEAVY)
             alone = asyncio.create_task(store.packed(SEGMENTS, HEAVY + 1, queue=queue))
             one = asyncio.create_task(store.packed(SEGMENTS, HEAVY + 2, queue=queue))
             other = asyncio.create_task(store.packed(SEGMENTS, HEAVY + 2, queue=queue))
@@ -259,11 +288,11 @@ class FlakyExecutor(ThreadPoolExecutor):
         return future
 
 
-async def test_a_failed_flight_fails_those_who_wait_and_nobody_later() -> None:
+async def test_a_failed_call_fails_those_who_wait_and_nobody_later() -> None:
     """All who wait for a call get its error; who wants the piece next begins a new one."""
     with FlakyExecutor(1) as executor:
         async with PrimeService(Settings(workers=1), executor=executor) as service:
-            store, queue = service.store, service.dispatcher.queue("test")
+            store, queue = service.runtime.store, service.runtime.dispatcher.queue("test")
             readers = (store.packed(CELLS, 5, queue=queue) for _ in range(3))
             async with asyncio.timeout(WAIT_S):
                 errors = await asyncio.gather(*readers, return_exceptions=True)
@@ -279,9 +308,9 @@ async def test_a_failed_flight_fails_those_who_wait_and_nobody_later() -> None:
 async def test_who_needs_primes_does_not_wait_for_a_count(
     service: PrimeService, store: SegmentStore, grid: Grid
 ) -> None:
-    """A flight that only counts has no primes to bring, so a second one is begun for them."""
-    counting = board_one(service, grid, 5, with_primes=False)
-    listing = board_one(service, grid, 5, with_primes=True)
+    """A call that only counts has no primes to bring, so a second one is begun for them."""
+    counting = join_one(service, grid, 5, with_primes=False)
+    listing = join_one(service, grid, 5, with_primes=True)
     assert listing is not counting
     assert store.stats.joined == 0
     await finishing(counting)
@@ -294,12 +323,12 @@ async def test_who_needs_primes_does_not_wait_for_a_count(
 
 
 @grids
-async def test_who_needs_a_count_boards_a_flight_with_primes(
+async def test_who_needs_a_count_joins_a_call_with_primes(
     service: PrimeService, store: SegmentStore, grid: Grid
 ) -> None:
-    """A flight that brings primes counts them too, so it serves both."""
-    listing = board_one(service, grid, 5, with_primes=True)
-    counting = board_one(service, grid, 5, with_primes=False)
+    """A call that brings primes counts them too, so it serves both."""
+    listing = join_one(service, grid, 5, with_primes=True)
+    counting = join_one(service, grid, 5, with_primes=False)
     assert counting is listing
     for in_flight in (await finishing(listing), counting):
         store.release(in_flight)
@@ -307,8 +336,8 @@ async def test_who_needs_a_count_boards_a_flight_with_primes(
 
 
 async def test_a_count_stores_no_primes(service: PrimeService, store: SegmentStore) -> None:
-    """A flight that only counts fills the table of summaries and leaves the cache alone."""
-    in_flight = await finishing(board_one(service, CELLS, 0, with_primes=False))
+    """A call that only counts fills the table of summaries and leaves the cache alone."""
+    in_flight = await finishing(join_one(service, CELLS, 0, with_primes=False))
     assert store.summary(CELLS, 0) == Summary(6542, 4 + 21 * 2 + 143 * 3 + 1061 * 4 + 5313 * 5)
     assert not await store.holds(CELLS.piece(0))
     assert await store.cached(CELLS.piece(0)) is None
@@ -333,7 +362,7 @@ async def test_what_cannot_be_read_is_sieved_again(
     """An entry that is no packed primes is counted, sieved again and replaced."""
     piece = CELLS.piece(5)
     await cache.set(store.key(piece), damaged)
-    queue = service.dispatcher.queue("test")
+    queue = service.runtime.dispatcher.queue("test")
     async with asyncio.timeout(WAIT_S):
         packed = await store.packed(CELLS, 5, queue=queue)
     np.testing.assert_array_equal(packed.primes(), primes_of(piece))
@@ -347,7 +376,7 @@ async def test_a_piece_is_cached_as_packed_bytes_under_its_ends(
     service: PrimeService, store: SegmentStore, cache: LRUCache
 ) -> None:
     """What another replica would find in a shared cache is named and made as documented."""
-    store.release(await finishing(board_one(service, CELLS, 0)))
+    store.release(await finishing(join_one(service, CELLS, 0)))
     data = await cache.get("primes:0:65535")
     assert isinstance(data, bytes)
     np.testing.assert_array_equal(Packed(data).primes(), primes_of(Range(0, 65535)))
@@ -358,7 +387,7 @@ async def test_looking_whether_a_piece_is_held_is_no_use_of_it(
 ) -> None:
     """To ask is neither a hit nor a miss, and brings nothing."""
     assert not await store.holds(CELLS.piece(5))
-    store.release(await finishing(board_one(service, CELLS, 5)))
+    store.release(await finishing(join_one(service, CELLS, 5)))
     assert await store.holds(CELLS.piece(5))
     assert store.stats.hits == 0
 
@@ -399,7 +428,7 @@ async def test_a_cache_that_fails_costs_only_time(
             job = await (await service.submit(range_)).wait()
             arrays = [array async for array in service.primes(job)]
         np.testing.assert_array_equal(np.concatenate(arrays), primes_of(range_))
-        assert service.store.stats.cache_errors > 0
-        assert service.store.stats.hits == 0
+        assert service.runtime.store.stats.cache_errors > 0
+        assert service.runtime.store.stats.hits == 0
     assert "the cache failed, going on without it" in caplog.text
     await cache.close()

@@ -331,8 +331,9 @@ async def test_without_the_token_nothing_answers(
     sent = {} if header is None else {"Authorization": header}
     for method, path in (
         ("POST", POST), ("GET", "/jobs"), ("POST", "/jobs"), ("DELETE", "/jobs/x"), ("GET", "/"),
-        ("GET", "/docs"), ("GET", "/openapi.json"), ("GET", "/static/page.js"), ("GET", "/metrics"),
-        ("GET", "/nothing"), ("PUT", "/primes"), ("OPTIONS", "/jobs"), ("HEAD", "/jobs"),
+        ("GET", "/docs/"), ("GET", "/openapi.json"), ("GET", "/static/page.js"),
+        ("GET", "/metrics"), ("GET", "/nothing"), ("PUT", "/primes"), ("OPTIONS", "/jobs"),
+        ("HEAD", "/jobs"),
     ):  # fmt: skip
         async with client.request(method, path, headers=sent) as response:
             challenge = 'Bearer realm="primesvc"' + (', error="invalid_token"' if wrong else "")

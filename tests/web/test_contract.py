@@ -154,12 +154,12 @@ async def test_the_same_post_has_the_same_id_and_costs_no_work(client: Client) -
     service = service_of(client.app)
     first = await submit(client, 4, 11)
     body = await fetch(client, first)
-    assert service.store.stats.sieved > 0
-    stats, calls = repr(service.store.stats), service.dispatcher.calls
+    assert service.runtime.store.stats.sieved > 0
+    stats, calls = repr(service.runtime.store.stats), service.runtime.dispatcher.calls
     assert await submit(client, 4, 11) == first
-    assert (repr(service.store.stats), service.dispatcher.calls) == (stats, calls)
+    assert (repr(service.runtime.store.stats), service.runtime.dispatcher.calls) == (stats, calls)
     assert await fetch(client, first) == body
-    assert service.dispatcher.calls == calls
+    assert service.runtime.dispatcher.calls == calls
 
 
 async def test_ranges_have_ids_of_their_own(client: Client) -> None:
@@ -194,8 +194,8 @@ async def test_many_equal_posts_at_once_do_the_work_once(
     job = service.job(ids.pop())
     async with asyncio.timeout(WAIT_S):
         await job.wait()
-    assert service.store.stats.sieved == len(job.plan.indices)
-    assert service.store.stats.joined == 0
+    assert service.runtime.store.stats.sieved == len(job.plan.indices)
+    assert service.runtime.store.stats.joined == 0
     assert job.count == count
 
 
@@ -330,13 +330,13 @@ async def test_head_tells_the_headers_of_the_get(client: Client, start: int, end
     """A HEAD has the status, the type and the exact length of the GET, no body, and no work."""
     job_id = await submit(client, start, end)
     length = len(await fetch(client, job_id))
-    calls = service_of(client.app).dispatcher.calls
+    calls = service_of(client.app).runtime.dispatcher.calls
     async with client.head(f"/result/{job_id}") as response:
         assert response.status == 200
         assert response.headers["Content-Type"] == "application/json"
         assert response.headers["Content-Length"] == str(length)
         assert await response.read() == b""
-    assert service_of(client.app).dispatcher.calls == calls
+    assert service_of(client.app).runtime.dispatcher.calls == calls
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
@@ -495,7 +495,7 @@ async def test_a_wrong_request_is_told_what_is_wrong(client: Client, wrong: Wron
         assert wrong.headers.items() <= dict(response.headers).items()
         assert len(await response.read()) < 2000
     service = service_of(client.app)
-    assert (service.dispatcher.calls, len(service.jobs)) == (0, 0)
+    assert (service.runtime.dispatcher.calls, len(service.jobs)) == (0, 0)
 
 
 async def test_a_span_beyond_the_limit_is_refused_with_the_limit(

@@ -91,10 +91,10 @@ async def test_head_tells_of_the_file_without_making_it(downloads: Downloads) ->
     for name in FORMATS:
         path = f"{await downloads.path(*MEDIUM)}?format={name}"
         await eventually(lambda: idle(downloads.service))
-        before = downloads.service.dispatcher.calls
+        before = downloads.service.runtime.dispatcher.calls
         head = await downloads.head(path)
         assert head.status == 200
-        assert downloads.service.dispatcher.calls == before
+        assert downloads.service.runtime.dispatcher.calls == before
         assert lasting(head.headers) == lasting((await downloads.get(path)).headers)
         assert head.headers["Content-Length"] == str(len(file_of(name, *MEDIUM)))
 
@@ -102,10 +102,10 @@ async def test_head_tells_of_the_file_without_making_it(downloads: Downloads) ->
 async def test_the_length_of_a_huge_file_is_known_at_once(downloads: Downloads) -> None:
     """Of all primes to 10^9 the length follows from their count, without sieving again."""
     path = await downloads.path(0, 10**9)
-    before = downloads.service.dispatcher.calls
+    before = downloads.service.runtime.dispatcher.calls
     head = await downloads.head(path + "?format=npy")
     assert head.headers["Content-Length"] == str(128 + 8 * PI_OF_POWERS[9])
-    assert downloads.service.dispatcher.calls == before
+    assert downloads.service.runtime.dispatcher.calls == before
 
 
 async def test_a_file_can_be_fetched_again_and_again(downloads: Downloads) -> None:

@@ -99,9 +99,9 @@ async def test_the_kinds_have_ids_of_their_own(api: Api) -> None:
 async def test_asking_again_does_nothing_again(api: Api) -> None:
     """The same wish has the same job: nothing is computed again, also while it runs."""
     done = await api.finish(start=0, end=10**6)
-    calls = api.service.dispatcher.calls
+    calls = api.service.runtime.dispatcher.calls
     assert await api.start(start=0, end=10**6) == done
-    assert api.service.dispatcher.calls == calls
+    assert api.service.runtime.dispatcher.calls == calls
     running = await api.start(**LONG)
     again = await api.start(**LONG)
     assert (again["id"], again["created"]) == (running["id"], running["created"])
@@ -410,7 +410,7 @@ async def test_an_estimate_starts_nothing(api: Api, kind: str, yes: object) -> N
     assert estimate["count"] == pytest.approx(PI_OF_POWERS[12], rel=1e-4)
     assert estimate["seconds"] > 1
     assert len(api.service.jobs) == 0
-    assert api.service.dispatcher.calls == 0
+    assert api.service.runtime.dispatcher.calls == 0
 
 
 async def test_an_estimate_is_near_the_truth(api: Api) -> None:

@@ -107,14 +107,14 @@ async def test_without_memory_for_speed_files_are_exact(client: Client, query: s
     url = f"/jobs/{job_id}/primes?{query}"
     async with client.get(url) as response:
         fast = await response.read()
-    before = service.dispatcher.calls
+    before = service.runtime.dispatcher.calls
     with service.buffers.lease(1, for_speed=service.buffers.max_bytes // 2) as other:
         assert other.extend()
         async with client.get(url) as response:
             assert response.content_length == len(fast)
             assert await response.read() == fast
     # Small steps are many: about a call for 256 KiB.
-    assert service.dispatcher.calls - before > len(fast) // 2**19
+    assert service.runtime.dispatcher.calls - before > len(fast) // 2**19
 
 
 async def test_a_long_list_of_jobs_arrives_whole(client: Client) -> None:

@@ -310,7 +310,7 @@ async def test_calls_are_timed(client: Client) -> None:
     """What workers do takes time, and waits for them; what the loop does itself waits for none."""
     service = service_behind(client)
     await service.count(Range(0, 10**8))
-    at_workers = service.dispatcher.calls
+    at_workers = service.runtime.dispatcher.calls
     assert at_workers > 0
     await finished(service, 4, 11)
     found = await scrape(client)
@@ -332,13 +332,13 @@ async def test_pieces_are_told_by_where_they_came_from(client: Client) -> None:
     service = service_behind(client)
     await finished(service, 0, 10**6)
     sieved = (await scrape(client))("primesvc_pieces_total", source="sieved")
-    assert sieved == service.store.stats.sieved > 0
+    assert sieved == service.runtime.store.stats.sieved > 0
     await finished(service, 1, 10**6)  # trimmed: it looks into the packed pieces at the ends
     found = await scrape(client)
-    stats = service.cache_stats
+    stats = service.snapshot().cache
     assert stats is not None
     assert found("primesvc_pieces_total", source="sieved") == sieved
-    assert found("primesvc_pieces_total", source="cached") == service.store.stats.hits > 0
+    assert found("primesvc_pieces_total", source="cached") == service.runtime.store.stats.hits > 0
     assert found("primesvc_cache_hits_total") == stats.hits > 0
     assert found("primesvc_cache_misses_total") == stats.misses > 0
     assert found("primesvc_cache_bytes") == stats.current_bytes > 0
@@ -372,14 +372,13 @@ async def test_deaths_of_workers_are_told(client: Client) -> None:
     """A worker that is killed shows; its work is done all the same."""
     service = service_behind(client)
     await service.warm_up()
-    assert service.pool is not None
-    pool = service.pool
+    backend = service.runtime.backend
     async with asyncio.timeout(WAIT_S):
         job = await service.submit(Range(0, 3 * 10**9), Kind.COUNT)
         await eventually(lambda: job.pieces_done > 0)
-        os.kill(pool.pids[0], signal.SIGKILL)
+        os.kill(backend.snapshot().pids[0], signal.SIGKILL)
         assert (await job.wait()).count == 144_449_537
-    assert (await scrape(client))("primesvc_worker_deaths_total") == pool.deaths > 0
+    assert (await scrape(client))("primesvc_worker_deaths_total") == backend.snapshot().deaths == 1
 
 
 async def test_of_what_is_not_ours_nothing_is_told(aiohttp_client: AiohttpClient) -> None:

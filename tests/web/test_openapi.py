@@ -17,7 +17,7 @@ from primesvc.errors import RemoteError
 from primesvc.formats.catalog import FORMATS
 from primesvc.jobs.job import Kind, State
 from primesvc.service import Readiness
-from primesvc.web import bodies
+from primesvc.web import bodies, pages
 from primesvc.web.negotiation import NUMBERS
 from primesvc.web.problems import MEMBERS, STATUSES, problem_of
 from primesvc.web.routes import ROUTES
@@ -70,7 +70,8 @@ def test_it_tells_of_every_route_and_of_no_other() -> None:
     routed = {
         (route.path, route.method)
         for route in ROUTES
-        if isinstance(route, web.RouteDef) and route.path  # the prefix without a slash redirects
+        # A path without its slash redirects.
+        if isinstance(route, web.RouteDef) and route.handler is not pages.add_slash
     }
     assert set(operations()) == routed
 
@@ -227,16 +228,18 @@ async def test_answers_are_as_it_says(client: Client) -> None:
     await ask("GET", f"/jobs/{done}/primes", 412, headers={"If-Match": '"x"'})
     await ask("GET", f"/jobs/{done}/primes", 416, headers={"Range": "bytes=9999-"})
     await ask("GET", f"/jobs/{done}/primes", 206, headers={"Range": "bytes=0-3,5-6"})
-    for path in ("/", "/docs", "/openapi.json", "/static/page.css"):
+    for path in ("/", "/docs/", "/docs/api", "/docs/http", "/openapi.json", "/static/page.css"):
         whole = await ask("GET", path, 200)
         await ask("GET", path, 304, headers={"If-None-Match": whole.headers["ETag"]})
+    await ask("GET", "/docs/nothing", 404)
     await ask("GET", "/static/nothing", 404)
     await ask("GET", "/health/live", 200)
     assert (await api.get("/health/ready")).status in (200, 503)
     await ask("GET", "/metrics", 200)
     await ask("DELETE", f"/jobs/{done}", 204)
     await ask("GET", f"/jobs/{done}", 410)
-    paths = {("GET", "/static/{name}") if p.startswith("/static/") else (m, p) for m, p in seen}
+    named = re.compile("(?<=/static/).+|(?<=/docs/)(?!api).+")
+    paths = {(method, named.sub("{name}", path)) for method, path in seen}
     assert {(m, p) for p, m in operations()} - paths == {("GET", "/health/ready")}
 
 

@@ -16,8 +16,6 @@ from primesvc.service import Readiness
 from tests.helpers import fetch, finished, submit
 from tests.web.api import LONG, NO_JOB, Api
 
-NOT_READY = [Readiness.STARTING, Readiness.DRAINING]
-
 
 @pytest.fixture
 async def api(settings: Settings, aiohttp_client: AiohttpClient) -> Api:
@@ -28,10 +26,9 @@ async def api(settings: Settings, aiohttp_client: AiohttpClient) -> Api:
 # --- live ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("phase", Readiness)
-async def test_it_lives_in_every_phase(api: Api, phase: Readiness) -> None:
-    """A process that starts or stops is not to be killed for it."""
-    api.service.phase = phase
+async def test_it_lives_while_it_drains(api: Api) -> None:
+    """A process that stops is not to be killed for it."""
+    api.service.drain()
     answer = await api.get("/health/live")
     assert (answer.status, answer.document) == (200, {"status": "live"})
     assert answer.headers["Cache-Control"] == "no-store"
@@ -54,7 +51,7 @@ async def test_ready_says_how_it_does(api: Api) -> None:
         "workers": 2,
         "worker_deaths": 0,
         "cache": {
-            "bytes": 0, "max_bytes": service.budget.cache_bytes,
+            "bytes": 0, "max_bytes": service.runtime.budget.cache_bytes,
             "hits": 0, "misses": 0, "evictions": 0,
         },
         "jobs": {state.value: 0 for state in State},
@@ -68,19 +65,18 @@ async def test_ready_counts_jobs_and_the_cache(api: Api) -> None:
     document = (await api.get("/health/ready")).document
     assert document["jobs"]["succeeded"] == 1
     assert document["jobs"]["queued"] + document["jobs"]["running"] == 1
-    stats = api.service.cache_stats
+    stats = api.service.snapshot().cache
     assert stats is not None
     assert document["cache"]["bytes"] == stats.current_bytes > 0
 
 
-@pytest.mark.parametrize("phase", NOT_READY)
-async def test_not_ready_is_a_problem_that_says_why(api: Api, phase: Readiness) -> None:
-    """503 while it starts or drains, as a problem document that also says how it does."""
-    api.service.phase = phase
+async def test_not_ready_is_a_problem_that_says_why(api: Api) -> None:
+    """503 while it drains, as a problem document that also says how it does."""
+    api.service.drain()
     answer = await api.get("/health/ready")
-    document = answer.problem(503, "not-ready", says=phase.value)
+    document = answer.problem(503, "not-ready", says="draining")
     assert answer.headers["Cache-Control"] == "no-store"
-    assert document["phase"] == phase.value
+    assert document["phase"] == "draining"
     assert document["engine"]["name"] == api.service.engine.name
     assert set(document["jobs"]) == {state.value for state in State}
 
@@ -98,16 +94,16 @@ async def test_it_is_starting_until_its_workers_are_up() -> None:
     Without HTTP, since no server is there that early.
     """
     service = PrimeService(Settings(workers=1))
-    phases = [service.phase]
+    phases = [service.readiness]
     async with service:
-        phases.append(service.phase)
+        phases.append(service.readiness)
         warming = asyncio.create_task(service.warm_up())
         await asyncio.sleep(0)
-        phases.append(service.phase)
+        phases.append(service.readiness)
         assert (await finished(service, 4, 11)).count == 3
         await warming
-        phases.append(service.phase)
-    phases.append(service.phase)
+        phases.append(service.readiness)
+    phases.append(service.readiness)
     assert phases == ["starting", "ready", "starting", "ready", "draining"]
 
 
@@ -118,9 +114,9 @@ async def test_a_stop_while_the_workers_start_is_not_forgotten() -> None:
         await asyncio.sleep(0)
         service.drain()
         await warming
-        assert service.phase is Readiness.DRAINING
+        assert service.readiness is Readiness.DRAINING
         await service.warm_up()
-        assert service.phase is Readiness.DRAINING
+        assert service.readiness is Readiness.DRAINING
 
 
 # --- what draining means -------------------------------------------------------------------------
@@ -198,7 +194,7 @@ async def test_two_in_one_process_are_ready_for_themselves(
 # --- every answer --------------------------------------------------------------------------------
 
 PATHS = [
-    "/", "/docs", "/openapi.json", "/static/page.js", "/health/live", "/health/ready", "/metrics",
+    "/", "/docs/", "/openapi.json", "/static/page.js", "/health/live", "/health/ready", "/metrics",
     "/jobs", "/jobs/{id}", "/jobs/{id}/primes", "/jobs/{id}/primes?format=npy&offset=0&limit=1",
     "/jobs/{id}/primes?offset=99", "/jobs/{id}/events", "/result/{id}", f"/result/{NO_JOB}",
     "/nothing", "/primes",

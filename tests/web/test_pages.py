@@ -16,7 +16,7 @@ from primesvc.web import pages
 
 Client = TestClient[web.Request, web.Application]
 
-PAGES = ["/", "/docs"]
+PAGES = ["/", "/docs/api"]
 STATIC = files("primesvc.web").joinpath("static")
 
 
@@ -123,7 +123,16 @@ def test_the_page_knows_its_own_elements() -> None:
 
 def test_nothing_is_loaded_from_elsewhere() -> None:
     """No file of ours names another server."""
-    for name in ("index.html", "docs.html", "page.js", "page.css", "docs.js", "docs.css"):
+    for name in (
+        "index.html",
+        "page.js",
+        "page.css",
+        "reference.html",
+        "reference.js",
+        "reference.css",
+        "handbook.html",
+        "handbook.css",
+    ):
         text = STATIC.joinpath(name).read_text("utf-8")
         assert not re.search(r"(https?:)?//[a-z]", re.sub(r"(?m)^\s*//.*| // .*", "", text)), name
 
@@ -133,8 +142,9 @@ def test_nothing_is_loaded_from_elsewhere() -> None:
     [
         ("page.css", "text/css; charset=utf-8", b"/*"),
         ("page.js", "text/javascript; charset=utf-8", b"//"),
-        ("docs.css", "text/css; charset=utf-8", b"/*"),
-        ("docs.js", "text/javascript; charset=utf-8", b'"use strict"'),
+        ("handbook.css", "text/css; charset=utf-8", b"/*"),
+        ("reference.css", "text/css; charset=utf-8", b"/*"),
+        ("reference.js", "text/javascript; charset=utf-8", b'"use strict"'),
         ("icon.svg", "image/svg+xml", b"<svg"),
         ("swagger-ui.css", "text/css; charset=utf-8", b""),
         ("swagger-ui-bundle.js", "text/javascript; charset=utf-8", b"/*! For license"),
@@ -154,7 +164,7 @@ async def test_files_are_served(client: Client, name: str, type_: str, begin: by
 def test_every_packaged_file_is_served_or_belongs_to_one() -> None:
     """Nothing lies in the package that nobody can get, but for licences."""
     served = {name.rpartition("/")[2] for name in pages._STATIC} | {
-        "index.html", "docs.html", "openapi.json",
+        "index.html", "handbook.html", "reference.html", "openapi.json",
     }  # fmt: skip
     vendored = STATIC.joinpath("vendor", "swagger-ui")
     names = {file.name for folder in (STATIC, vendored) for file in folder.iterdir()}

@@ -7,7 +7,7 @@ follow();
 
 SwaggerUIBundle({
   dom_id: "#docs",
-  url: "openapi.json",
+  url: "../openapi.json",
   deepLinking: true,
   validatorUrl: null, // it would be somebody else's server
 });

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+from pickle import PicklingError
 
 import psutil
 import pytest
@@ -90,7 +91,8 @@ async def test_what_cannot_be_pickled_fails_its_call_only(backend: LocalBackend)
     pids = pids_of(backend)
     with pytest.raises(TypeError, match="pickle"):
         await run(backend, repr, threading.Lock())
-    with pytest.raises(AttributeError, match="pickle"):
+    # The words and, in 3.14, the class depend on the interpreter.
+    with pytest.raises((AttributeError, PicklingError), match="local object"):
         await backend.run(calls.unpicklable)
     assert await run(backend, os.getpid) in pids
     assert (pids_of(backend), backend.snapshot().deaths) == (pids, 0)

@@ -121,12 +121,11 @@ class Connection(web.RequestHandler):
         self.body = self.head_s = None
         self.surplus_bytes = 0
 
-    def end(self) -> None:
+    def end(self, request: web.BaseRequest) -> None:
         """The handler has ended, and its answer is about to be handed to the transport."""
-        if self.request is not None:
-            body = self.request.content
-            self.body = None if body.is_eof() else body
-            self.request = None
+        body = request.content
+        self.body = None if body.is_eof() else body
+        self.request = None
         self.ended_s = self.clock()
         if self.half_closed:
             self._leave_soon()
@@ -225,11 +224,11 @@ def _told(handler: Handler) -> Handler:
     """The handler of all requests, which tells their connections when it begins and ends."""
 
     async def handle(request: web.BaseRequest) -> web.StreamResponse:
-        connection = cast("Connection", request.protocol)
+        connection: Connection = request.protocol  # type: ignore[assignment] # we made it
         connection.begin(request)
         try:
             return await handler(request)
         finally:
-            connection.end()
+            connection.end(request)
 
     return handle

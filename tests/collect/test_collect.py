@@ -1,8 +1,9 @@
 """The loop that collects a range: what it holds while it waits."""
 
 import gc
+from functools import partial
 
-from primesvc import PrimeService, Range, Settings
+from primesvc import Job, PrimeService, Range, Settings
 from primesvc.sieve.packed import Packed
 from tests.helpers import eventually
 from tests.web.helpers import HeldExecutor
@@ -12,6 +13,11 @@ def packed_pieces() -> int:
     """How many packed pieces this process holds, beside the bytes in the cache."""
     gc.collect()
     return sum(isinstance(thing, Packed) for thing in gc.get_objects())
+
+
+def has_more_than(job: Job, pieces: int) -> bool:
+    """Whether more pieces of a job than that are done."""
+    return job.collected.pieces_done > pieces
 
 
 async def test_nothing_waits_with_primes_in_hand() -> None:
@@ -24,11 +30,10 @@ async def test_nothing_waits_with_primes_in_hand() -> None:
         job = await service.submit(Range(5, 4 * 10**8))
         assert job.collected.plan.keep
         before = packed_pieces()
-        for _ in range(3):
+        for done in range(3):
             await eventually(lambda: executor.held > 0)
-            done = job.collected.pieces_done
             executor.run()
-            await eventually(lambda done=done: job.collected.pieces_done > done)
+            await eventually(partial(has_more_than, job, done))
         assert not job.state.final
         assert packed_pieces() == before == 0
         executor.drop()

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from primesvc.settings import Settings
     from primesvc.sieve.range import Range
     from primesvc.states import State
-    from primesvc.web.keys import service_of
+    from primesvc.web.context import service_of
 
 _HOMES = {
     "Job": "primesvc.jobs.job",
@@ -25,7 +25,7 @@ _HOMES = {
     "Settings": "primesvc.settings",
     "State": "primesvc.states",
     "create_app": "primesvc.app",
-    "service_of": "primesvc.web.keys",
+    "service_of": "primesvc.web.context",
 }
 
 __all__ = [

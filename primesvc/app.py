@@ -11,12 +11,11 @@ from primesvc.service import PrimeService
 from primesvc.settings import Settings
 from primesvc.web.access import Access
 from primesvc.web.access_log import AccessLog
-from primesvc.web.counters import Counters, set_counters
-from primesvc.web.events import EventStreams, set_streams
-from primesvc.web.front import Front
-from primesvc.web.keys import set_service
-from primesvc.web.operations import prepare_metrics
+from primesvc.web.context import Context, set_context
+from primesvc.web.counters import Counters
+from primesvc.web.event_streams import EventStreams
 from primesvc.web.routes import ROUTES
+from primesvc.web.wrapper import HandlerWrapper
 
 
 def create_app(
@@ -35,14 +34,14 @@ def create_app(
     so a parent whose own start-up fails leaves none behind. `executor`,
     `executor_slots` and `cache` are those of `PrimeService`.
 
-    Mounted in an application, it leaves to that which hosts and which pages
-    are served, unless `allow_host` and `allow_origin` say so. Served by
-    itself, `listens_on` are the addresses, as text, and all that comes from
-    elsewhere is refused: see `web.access`. With `access_log` requests are
-    logged to the stream `log_to`, or to the logger `primesvc.access`.
+    Mounted in another application, it answers for every host and to every
+    page, unless `allow_host` and `allow_origin` name those that may ask: the
+    other application decides. Served by itself, it is given the addresses that
+    it listens on, as text, and refuses what comes from elsewhere: see
+    `web.access`. With `access_log` it logs requests to the stream `log_to`, or
+    to the logger `primesvc.access`.
     """
     settings = settings or Settings()
-    counters = Counters()
     access_log = None
     if settings.access_log:
         access_log = AccessLog(
@@ -50,10 +49,8 @@ def create_app(
         )
     app = web.Application()
     service = PrimeService(settings, executor=executor, executor_slots=executor_slots, cache=cache)
-    set_service(app, service)
-    set_streams(app, EventStreams(settings.max_event_streams))
-    set_counters(app, counters)
-    prepare_metrics(app)
+    counters, streams = Counters(), EventStreams(settings.max_event_streams)
+    set_context(app, Context(service, counters, streams))
 
     async def run_service(_: web.Application) -> AsyncIterator[None]:
         try:
@@ -63,6 +60,10 @@ def create_app(
             if access_log is not None:
                 access_log.close()
 
+    async def end_streams(_: web.Application) -> None:
+        streams.close()
+
     app.cleanup_ctx.append(run_service)
-    Front(Access(settings, listens_on), counters, access_log).add_routes(app, ROUTES)
+    app.on_shutdown.append(end_streams)
+    HandlerWrapper(Access(settings, listens_on), counters, access_log).add_routes(app, ROUTES)
     return app

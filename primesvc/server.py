@@ -3,6 +3,7 @@
 import asyncio
 import errno
 import gc
+import os
 import shlex
 import signal
 import socket
@@ -16,12 +17,11 @@ from typing import Final
 from aiohttp import web
 
 from primesvc.app import create_app
-from primesvc.connections import Guard, GuardedRunner, room_for
+from primesvc.connections import Guard, protocol_factory, room_for
 from primesvc.errors import WorkersUnavailable
 from primesvc.service import PrimeService
 from primesvc.settings import Settings
-from primesvc.web.counters import counters_of
-from primesvc.web.keys import service_of
+from primesvc.web.context import context_in, service_of
 
 KEEPALIVE_S: Final = 75.0
 """Seconds an idle connection is kept."""
@@ -40,8 +40,6 @@ CUT_S: Final = 5.0
 
 START_AGAIN_S: Final = 5.0
 """Seconds until workers that could not be started are started again."""
-
-STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 
 
 class AddressUnusable(Exception):
@@ -76,37 +74,46 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 async def _serve(settings: Settings) -> None:
     stop, hurry = asyncio.Event(), asyncio.Event()
-    _on_signals(lambda: hurry.set() if stop.is_set() else stop.set())
+    _on_signals(stop, hurry)
     app = create_app(settings, listens_on=await _addresses(settings), log_to=sys.stderr)
     guard = Guard(room_for(settings.max_connections), stall_timeout_s=settings.stall_timeout_s)
-    runner = GuardedRunner(
+    runner = web.AppRunner(
         app,
-        guard,
-        access_log=None,  # aiohttp's own would halve the requests/s
-        auto_decompress=False,  # no body is read that is coded
-        keepalive_timeout=KEEPALIVE_S,
-        lingering_time=LINGER_S,
+        handler_cancellation=True,  # who leaves is not worked for
         # Later than `_stop` cuts connections: those that aiohttp gives up it forgets,
         # and leaves open if their client takes nothing.
         shutdown_timeout=settings.drain_s + CUT_S,
     )
+    listener: asyncio.Server | None = None
     with ExitStack() as stack:
         stack.enter_context(guard)
         try:
             await runner.setup()
-            await _listen(runner, settings)
+            listener = await _listen(_protocols(runner, guard), settings)
             if settings.unix_socket:
                 stack.callback(_remover(Path(settings.unix_socket)))
             gc.collect()
             gc.freeze()  # what the program itself takes need not be looked through again
-            _announce(runner, app, settings)
+            _announce(listener, app, settings)
             warming = asyncio.create_task(_keep_warm(service_of(app)))
             await stop.wait()
             warming.cancel()
             service_of(app).drain()
             _say("stopping: answers under way are finished first; again to stop at once")
         finally:
-            await _stop(runner, app, settings.drain_s, hurry)
+            await _stop(runner, listener, app, settings.drain_s, hurry)
+
+
+def _protocols(runner: web.AppRunner, guard: Guard) -> Callable[[], asyncio.Protocol]:
+    assert runner.server is not None  # noqa: S101 - it is set up
+    return protocol_factory(
+        runner.server,
+        guard,
+        access_log=None,  # aiohttp's own would halve the requests/s
+        auto_decompress=False,  # no body is read that is coded
+        keepalive_timeout=KEEPALIVE_S,
+        lingering_time=LINGER_S,
+    )
 
 
 async def _keep_warm(service: PrimeService) -> None:
@@ -130,15 +137,13 @@ async def _addresses(settings: Settings) -> list[str]:
     return [str(entry[4][0]) for entry in found]
 
 
-async def _listen(runner: web.AppRunner, settings: Settings) -> None:
-    site: web.BaseSite
+async def _listen(protocols: Callable[[], asyncio.Protocol], settings: Settings) -> asyncio.Server:
+    loop = asyncio.get_running_loop()
     try:
         if settings.unix_socket:
             _remove_stale(settings.unix_socket)
-            site = web.UnixSite(runner, settings.unix_socket, backlog=BACKLOG)
-        else:
-            site = web.TCPSite(runner, settings.host, settings.port, backlog=BACKLOG)
-        await site.start()
+            return await loop.create_unix_server(protocols, settings.unix_socket, backlog=BACKLOG)
+        return await loop.create_server(protocols, settings.host, settings.port, backlog=BACKLOG)
     except (OSError, UnicodeError) as error:
         raise AddressUnusable(settings, error) from error
 
@@ -150,7 +155,8 @@ def _remove_stale(path: str) -> None:
     with suppress(FileNotFoundError):
         if not stat.S_ISSOCK(Path(path).stat().st_mode):
             return  # the bind says what is wrong
-    with socket.socket(socket.AF_UNIX) as probe:
+    with socket.socket(socket.AF_UNIX) as probe, suppress(BlockingIOError):
+        probe.setblocking(False)  # too many may wait there to be let in: somebody listens
         try:
             probe.connect(path)
         except FileNotFoundError:
@@ -173,24 +179,31 @@ def _remover(path: Path) -> Callable[[], None]:
     return remove
 
 
-def _on_signals(act: Callable[[], None]) -> None:
+def _on_signals(stop: asyncio.Event, hurry: asyncio.Event) -> None:
+    """SIGINT and SIGTERM stop, the second one at once; a terminal that hangs up stops, too."""
     loop = asyncio.get_running_loop()
-    for number in STOP_SIGNALS:
-        try:
-            loop.add_signal_handler(number, act)
-        except NotImplementedError:  # Windows
+
+    def act() -> None:
+        (hurry if stop.is_set() else stop).set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if sys.platform == "win32":
             signal.signal(number, lambda *_: loop.call_soon_threadsafe(act))
+        else:
+            loop.add_signal_handler(number, act)
+    if sys.platform != "win32" and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        # Ignored, as by `nohup`, it stays so. The shell and the kernel may both send one.
+        loop.add_signal_handler(signal.SIGHUP, stop.set)
 
 
-def _announce(runner: web.AppRunner, app: web.Application, settings: Settings) -> None:
+def _announce(listener: asyncio.Server, app: web.Application, settings: Settings) -> None:
     service = service_of(app)
     where, how = settings.unix_socket, ""
     url = "http://localhost"
     if where:
         how = f"--unix-socket {shlex.quote(where)} "
     else:
-        host, port = runner.addresses[0][:2]
-        where = url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        where = url = _url(listener.sockets[0].getsockname())
     _say(
         f"primesvc serves on {where} "
         f"({service.engine.name} {service.engine.version}, {service.workers} workers)"
@@ -200,12 +213,27 @@ def _announce(runner: web.AppRunner, app: web.Application, settings: Settings) -
     _say(f"try: curl {how}-X POST '{url}/primes?start_num=4&end_num=11'")
 
 
+def _url(address: tuple[str, int] | tuple[str, int, int, int]) -> str:
+    """The URL of a socket's address; an address that is one of a link alone names it (RFC 6874)."""
+    host, port = socket.getnameinfo(address, socket.NI_NUMERICHOST | socket.NI_NUMERICSERV)
+    return f"http://[{host.replace('%', '%25')}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
 def _say(what: str) -> None:
-    print(what, flush=True)  # noqa: T201 - the command line's own voice
+    try:
+        print(what, flush=True)  # noqa: T201 - the command line's own voice
+    except OSError:
+        # Nobody reads it, which is no reason to stop serving; but Python holds what it could
+        # not write, and would try again in the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 async def _stop(
-    runner: web.AppRunner, app: web.Application, drain_s: float, hurry: asyncio.Event
+    runner: web.AppRunner,
+    listener: asyncio.Server | None,
+    app: web.Application,
+    drain_s: float,
+    hurry: asyncio.Event,
 ) -> None:
     """Let answers under way finish for `drain_s` seconds, less if told to hurry, then cut them.
 
@@ -218,6 +246,8 @@ async def _stop(
     hurried = asyncio.create_task(hurry.wait())
     await asyncio.wait({settled, hurried}, timeout=drain_s, return_when=asyncio.FIRST_COMPLETED)
     settled.cancel()
+    if listener is not None:
+        listener.close()
     drained = asyncio.create_task(runner.cleanup())
     await asyncio.wait(
         {drained, hurried}, timeout=max(until_s - clock(), 0), return_when=asyncio.FIRST_COMPLETED
@@ -234,4 +264,4 @@ async def _settle(app: web.Application, within_s: float) -> None:
     """Until no file is being sent and no job is about to end."""
     if not service_of(app).closed and await service_of(app).settle(within_s):
         await asyncio.sleep(FETCH_S)
-    await counters_of(app).downloads_ended()
+    await context_in(app).counters.downloads_ended()

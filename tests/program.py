@@ -33,6 +33,9 @@ PROCESSES = WORKERS + 3
 FILE = (0, 3 * 10**7)
 """A range whose primes, 18 MB of text, are more than sockets hold."""
 
+Here = Callable[..., tuple[int, str, str]]
+"""Of the fixture `here`: runs the program in this process; its exit code, output and errors."""
+
 READY = re.compile(r"primesvc serves on (http://\S+) \(\w+ [\w.]+, 2 workers\)")
 
 

@@ -18,9 +18,23 @@ import pytest
 
 from primesvc import Settings
 from tests.helpers import WAIT_S
-from tests.program import FILE, MODULE, SCRIPT, SOON_S, WORKERS, Server, SlowReader, eventually, run
+from tests.program import (
+    FILE,
+    MODULE,
+    SCRIPT,
+    SOON_S,
+    WORKERS,
+    Here,
+    Server,
+    SlowReader,
+    eventually,
+    run,
+)
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")
+pytestmark = [
+    pytest.mark.process,
+    pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals"),
+]
 
 BIG = (0, 10**11)
 """A range that takes many seconds to count."""
@@ -67,7 +81,7 @@ def start() -> Iterator[Callable[..., Server]]:
 
 
 @pytest.mark.parametrize(
-    "program", [MODULE, SCRIPT, [*SCRIPT, "serve"]], ids=["module", "script", "command"]
+    "program", [MODULE, [*SCRIPT, "serve"]], ids=["module", "script and command"]
 )
 def test_it_says_where_it_serves_and_answers_there(
     start: Callable[..., Server], program: list[str]
@@ -175,12 +189,12 @@ def its_workers_start(server: Server) -> bool:
 @pytest.mark.parametrize(
     ("ask", "moment"),
     [
-        (terminate, at_once),
         (terminate, its_workers_start),
         (interrupt, at_once),
         (interrupt, its_fork_server_imports_numpy),
-        (interrupt, its_fork_server_imports_linalg),
-        (interrupt, its_workers_start),
+        pytest.param(terminate, at_once, marks=pytest.mark.slow),
+        pytest.param(interrupt, its_fork_server_imports_linalg, marks=pytest.mark.slow),
+        pytest.param(interrupt, its_workers_start, marks=pytest.mark.slow),
     ],
 )
 def test_a_signal_stops_it_while_it_starts(
@@ -308,11 +322,11 @@ def test_a_port_in_use_is_explained(start: Callable[..., Server]) -> None:
 
 
 @pytest.mark.parametrize("host", ["192.0.2.1", "a..b"])
-def test_an_address_that_is_not_ours_is_explained(host: str) -> None:
+def test_an_address_that_is_not_ours_is_explained(here: Here, host: str) -> None:
     """An address that cannot be listened on ends it with code 2 and one line that names it."""
-    done = run("--host", host, "--port", "0")
-    assert (done.returncode, done.stdout) == (2, "")
-    (line,) = done.stderr.splitlines()
+    code, out, errors = here("--host", host, "--port", "0")
+    assert (code, out) == (2, "")
+    (line,) = errors.splitlines()
     assert line.startswith(f"primesvc: cannot listen on {host} port 0: ")
     assert "--host" in line
 
@@ -331,13 +345,13 @@ def test_an_address_that_is_not_ours_is_explained(host: str) -> None:
     ],
 )
 def test_a_wrong_setting_is_named(
-    arguments: list[str], variables: dict[str, str], named: str
+    here: Here, arguments: list[str], variables: dict[str, str], named: str
 ) -> None:
     """A wrong flag or variable ends it with code 2, and the last line says which it is."""
-    done = run(*arguments, **variables)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert named in done.stderr.splitlines()[-1]
-    assert "Traceback" not in done.stderr
+    code, out, errors = here(*arguments, **variables)
+    assert (code, out) == (2, "")
+    assert named in errors.splitlines()[-1]
+    assert "Traceback" not in errors
 
 
 def test_version() -> None:
@@ -350,19 +364,19 @@ def test_version() -> None:
     )
 
 
-def test_help_lists_every_setting() -> None:
+def test_help_lists_every_setting(here: Here) -> None:
     """`--help` has every setting with its help and its default."""
-    done = run("--help", COLUMNS="1000")
-    assert (done.returncode, done.stderr) == (0, "")
+    code, out, errors = here("--help", COLUMNS="1000")
+    assert (code, errors) == (0, "")
     for item in fields(Settings):
         default = str(item.default)
         if isinstance(item.default, bool):
             default = "yes" if item.default else "no"
         says = f"{item.metadata['help']} (default: {default})"
         flag = f"  --{item.name.replace('_', '-')}"
-        assert says in done.stdout
-        at = done.stdout.index(says)
-        assert done.stdout.rindex(flag, 0, at) > at - 100, item.name
+        assert says in out
+        at = out.index(says)
+        assert out.rindex(flag, 0, at) > at - 100, item.name
 
 
 def test_help_needs_no_http() -> None:

@@ -25,13 +25,16 @@ from aiohttp.test_utils import TestServer
 from pytest_aiohttp.plugin import AiohttpServer
 
 from primesvc import PrimeService, Range, Settings, create_app
-from primesvc.cli import main
 from primesvc.cli.exits import Exit
 from primesvc.cli.progress import DELAY_S
 from tests.helpers import WAIT_S, eventually, naive_primes
 from tests.oracles import PI_OF_POWERS, primes_between
+from tests.program import Here, environ
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")
+pytestmark = [
+    pytest.mark.process,
+    pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals"),
+]
 
 PROGRAM = [sys.executable, "-W", "error", "-m", "primesvc"]
 
@@ -40,12 +43,6 @@ HUGE = ("0", "1e12")
 
 FORMATS = ["text", "json", "ndjson", "csv", "npy", "arrow"]
 NO_JOB = "00000000-0000-4000-8000-000000000000"
-
-
-def environ(**variables: str) -> dict[str, str]:
-    """Our environment without settings, plus some variables."""
-    clean = {name: text for name, text in os.environ.items() if not name.startswith("PRIMESVC_")}
-    return clean | variables
 
 
 def run(*arguments: str, **variables: str) -> "subprocess.CompletedProcess[bytes]":
@@ -160,28 +157,6 @@ def terminal(request: pytest.FixtureRequest) -> Iterator[Terminal]:
     terminal = Terminal(getattr(request, "param", 100))
     yield terminal
     terminal.close()
-
-
-Here = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def here(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Here:
-    """Runs the program in this process, where it starts sooner: code, output, errors."""
-
-    def run_here(*arguments: str, **variables: str) -> tuple[int, str, str]:
-        for name in os.environ:
-            if name.startswith("PRIMESVC_"):
-                monkeypatch.delenv(name)
-        for name, text in variables.items():
-            monkeypatch.setenv(name, text)
-        try:
-            code = main(arguments)
-        except SystemExit as end:  # argparse has its own way
-            code = int(end.code or 0)
-        return code, *capfd.readouterr()
-
-    return run_here
 
 
 # primes
@@ -516,7 +491,7 @@ def address(server: TestServer) -> str:
     return str(server.make_url("/"))
 
 
-@pytest.mark.parametrize("name", ["text", "npy"])
+@pytest.mark.parametrize("name", [pytest.param("text", marks=pytest.mark.slow), "npy"])
 async def test_a_service_gives_the_same_bytes(
     server: TestServer, there: PrimeService, name: str
 ) -> None:

@@ -15,6 +15,8 @@ from pytest_aiohttp.plugin import AiohttpClient
 from primesvc import Range, Settings, create_app, service_of
 from tests.helpers import WAIT_S, assert_problem, eventually, fetch, submit
 
+pytestmark = pytest.mark.process
+
 Client = TestClient[web.Request, web.Application]
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 

@@ -16,9 +16,12 @@ from primesvc import PrimeService, Range, Settings, create_app
 from primesvc.errors import JournalUnusable
 from tests.helpers import eventually
 
-pytestmark = pytest.mark.skipif(
-    not sys.platform.startswith("linux"), reason="what a process holds is read from /proc"
-)
+pytestmark = [
+    pytest.mark.process,
+    pytest.mark.skipif(
+        not sys.platform.startswith("linux"), reason="what a process holds is read from /proc"
+    ),
+]
 
 ONE_WORKER = Settings(workers=1)
 
@@ -27,6 +30,9 @@ SMALL = Range(10**6, 10**7)
 
 BIG = Range(0, 10**11)
 """A range that takes many seconds."""
+
+
+few_and_many = pytest.mark.parametrize("count", [10, pytest.param(50, marks=pytest.mark.slow)])
 
 
 class Held(NamedTuple):
@@ -65,8 +71,9 @@ async def rounds(count: int, one: Callable[[], Awaitable[object]]) -> None:
     await eventually(lambda: held() == before)
 
 
-async def test_services_that_worked_leave_nothing() -> None:
-    """Fifty services that counted and listed primes in worker processes leave nothing behind."""
+@few_and_many
+async def test_services_that_worked_leave_nothing(count: int) -> None:
+    """Services that counted and listed primes in worker processes leave nothing behind."""
 
     async def one() -> None:
         async with PrimeService(ONE_WORKER) as service:
@@ -76,7 +83,7 @@ async def test_services_that_worked_leave_nothing() -> None:
             await service.warm_up()
             assert len(service.snapshot().backend.pids) == 2
 
-    await rounds(50, one)
+    await rounds(count, one)
 
 
 async def test_services_closed_in_the_middle_of_work_leave_nothing() -> None:
@@ -90,8 +97,9 @@ async def test_services_closed_in_the_middle_of_work_leave_nothing() -> None:
     await rounds(10, one)
 
 
-async def test_applications_leave_nothing() -> None:
-    """Fifty applications that were served and answered a request leave nothing behind."""
+@few_and_many
+async def test_applications_leave_nothing(count: int) -> None:
+    """Applications that were served and answered a request leave nothing behind."""
 
     async def one() -> None:
         runner = web.AppRunner(create_app(ONE_WORKER))
@@ -105,7 +113,7 @@ async def test_applications_leave_nothing() -> None:
             assert response.status == 200
         await runner.cleanup()
 
-    await rounds(50, one)
+    await rounds(count, one)
 
 
 async def test_services_that_cannot_start_leave_nothing(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import re
 import shlex
 import shutil
@@ -16,13 +17,18 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
+import psutil
 import pytest
 
 from tests.helpers import WAIT_S
-from tests.program import FILE, MODULE, SOON_S, Server, SlowReader, eventually, run
+from tests.program import FILE, MODULE, SOON_S, Here, Server, SlowReader, environ, eventually, run
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")
+pytestmark = [
+    pytest.mark.process,
+    pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals"),
+]
 
 Start = Callable[..., Server]
 
@@ -190,22 +196,22 @@ def test_a_socket_in_use_is_left_alone(start: Start, path: Path) -> None:
     assert terminated(first) == 0
 
 
-def test_a_file_is_no_socket(path: Path) -> None:
+def test_a_file_is_no_socket(here: Here, path: Path) -> None:
     """What stands at the path and is something else is neither replaced nor removed."""
     path.write_text("precious")
-    done = run("--unix-socket", str(path))
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith(f"primesvc: cannot listen on {path}: ")
+    code, out, errors = here("--unix-socket", str(path))
+    assert (code, out) == (2, "")
+    assert errors.startswith(f"primesvc: cannot listen on {path}: ")
     assert path.read_text() == "precious"
 
 
 @pytest.mark.parametrize("name", ["no/such/directory", "x" * 200])
-def test_a_path_that_can_be_none_is_explained(tmp_path: Path, name: str) -> None:
+def test_a_path_that_can_be_none_is_explained(here: Here, tmp_path: Path, name: str) -> None:
     """A directory that is not there, and a path that is too long."""
-    done = run("--unix-socket", str(tmp_path / name))
-    assert (done.returncode, done.stdout) == (2, "")
-    assert "Traceback" not in done.stderr
-    assert done.stderr.startswith("primesvc: cannot listen on ")
+    code, out, errors = here("--unix-socket", str(tmp_path / name))
+    assert (code, out) == (2, "")
+    assert "Traceback" not in errors
+    assert errors.startswith("primesvc: cannot listen on ")
 
 
 def test_a_socket_that_was_replaced_is_left_alone(start: Start, path: Path) -> None:
@@ -217,6 +223,108 @@ def test_a_socket_that_was_replaced_is_left_alone(start: Start, path: Path) -> N
         other.bind(str(path))
         assert terminated(server) == 0
         assert path.exists()
+
+
+def test_a_busy_socket_is_in_use(path: Path) -> None:
+    """A server that lets nobody in for now is not waited for."""
+    with socket.socket(socket.AF_UNIX) as busy, contextlib.ExitStack() as stack:
+        busy.bind(str(path))
+        busy.listen(0)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                client = stack.enter_context(socket.socket(socket.AF_UNIX))
+                client.setblocking(False)
+                client.connect(str(path))
+        done = run("--unix-socket", str(path))
+        assert (done.returncode, done.stdout) == (2, "")
+        assert done.stderr.startswith(f"primesvc: cannot listen on {path}: ")
+        assert path.exists()
+
+
+# --- hangups -------------------------------------------------------------------------------------
+
+
+def test_a_hangup_stops_as_sigterm_does(start: Start, path: Path) -> None:
+    """What is under way is finished, and the socket goes; a second hangup hurries nothing."""
+    server = start("--unix-socket", str(path), "--drain-s", "60")
+    server.says("serves on")
+    server.says("try: ")
+    with socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(WAIT_S)
+        client.connect(str(path))
+        client.sendall(
+            b"POST /jobs?start=1000000000000&end=1005000000000&kind=count HTTP/1.1\r\n"
+            b"Host: localhost\r\nPrefer: wait=60\r\nConnection: close\r\n\r\n"
+        )
+        eventually(lambda: json.loads(ask_socket(path, "/jobs")[1])["total"] == 1)
+        server.signal(signal.SIGHUP)
+        server.says("stopping")
+        server.signal(signal.SIGHUP)
+        answer = b"".join(iter(lambda: client.recv(2**16), b""))
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert b'"state": "succeeded"' in answer
+    assert server.ends(within_s=WAIT_S) == 0
+    assert not path.exists()
+
+
+def test_without_its_terminal_it_still_stops_well(path: Path) -> None:
+    """What it says can be written nowhere then."""
+    ours, theirs = os.openpty()
+    process = subprocess.Popen(
+        [*MODULE, "--unix-socket", str(path), "--workers", "2"],
+        stdin=theirs, stdout=theirs, stderr=theirs, env=environ(), start_new_session=True,
+    )  # fmt: skip
+    try:
+        os.close(theirs)
+        eventually(path.exists)
+        assert b"primesvc" in os.read(ours, 8)
+        os.close(ours)  # the rest of what it says has nowhere to go
+        assert ask_socket(path, "/health/live")[0] == 200
+        process.send_signal(signal.SIGHUP)
+        assert process.wait(WAIT_S) == 0
+        assert not path.exists()
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_a_hangup_that_is_ignored_stops_nothing() -> None:
+    """As `nohup` starts it."""
+    program = ["/bin/sh", "-c", "trap '' HUP && exec \"$@\"", "sh", *MODULE]
+    with contextlib.ExitStack() as stack:
+        server = Server(program=program)
+        stack.callback(server.stop)
+        server.ready()
+        server.signal(signal.SIGHUP)
+        assert server.submit(4, 11)
+        assert ask(f"{server.url}/health/live")[0] == 200
+        assert terminated(server) == 0
+
+
+# --- addresses -----------------------------------------------------------------------------------
+
+
+def link_local() -> str | None:
+    """An address of this machine that is one of a link alone, which it names."""
+    for name, addresses in psutil.net_if_addrs().items():
+        for each in addresses:
+            if each.family == socket.AF_INET6 and each.address.startswith("fe80:"):
+                return f"{each.address.partition('%')[0]}%{name}"
+    return None
+
+
+def test_the_url_names_the_link_of_its_address(start: Start) -> None:
+    """Without it nobody could connect."""
+    host = link_local()
+    if host is None:
+        pytest.skip("no address of this machine is one of a link alone")
+    server = start("--host", host)
+    url = urlsplit(server.says(r"serves on (http://\S+)")[1])
+    assert url.netloc.startswith(f"[{host.replace('%', '%25')}]:")
+    assert url.port is not None
+    with socket.create_connection((host, url.port), WAIT_S):
+        pass
+    assert terminated(server) == 0
 
 
 # --- closed by default ---------------------------------------------------------------------------
@@ -244,7 +352,7 @@ def test_it_can_be_opened(start: Start) -> None:
     assert ask(post, "POST", Host="third.example")[0] == 421
 
 
-@pytest.mark.parametrize("host", ["localhost", "127.1"])
+@pytest.mark.parametrize("host", ["localhost", pytest.param("127.1", marks=pytest.mark.slow)])
 def test_every_name_of_the_loopback_is_closed(start: Start, host: str) -> None:
     """What the host to listen on stands for decides, not how it is written."""
     server = start("--host", host).ready()
@@ -279,17 +387,19 @@ def test_the_token_is_asked_for_and_never_told(start: Start) -> None:
 
 
 @pytest.mark.parametrize("token", ["", " ", "correct horse", "cörrect-horse"])
-def test_a_token_that_is_none_is_refused(token: str) -> None:
+def test_a_token_that_is_none_is_refused(here: Here, token: str) -> None:
     """An empty secret is a mistake somewhere, and would leave all open; what it is is not told."""
-    done = run("--port", "0", PRIMESVC_TOKEN=token)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith("primesvc: PRIMESVC_TOKEN: ")
-    assert "horse" not in done.stderr
+    code, out, errors = here("--port", "0", PRIMESVC_TOKEN=token)
+    assert (code, out) == (2, "")
+    assert errors.startswith("primesvc: PRIMESVC_TOKEN: ")
+    assert "horse" not in errors
 
 
-def test_help_does_not_tell_the_token() -> None:
+def test_help_does_not_tell_the_token(here: Here) -> None:
     """Its default is none, whatever the variable says."""
-    assert "horse" not in run("--help", PRIMESVC_TOKEN=TOKEN).stdout
+    code, out, errors = here("--help", PRIMESVC_TOKEN=TOKEN)
+    assert (code, errors) == (0, "")
+    assert "horse" not in out
 
 
 # --- logs ----------------------------------------------------------------------------------------

@@ -37,6 +37,8 @@ from primesvc.sieve.range import MAX_NUMBER
 from tests.helpers import WAIT_S, eventually
 from tests.oracles import PI_OF_POWERS, primes_between
 
+pytestmark = pytest.mark.process
+
 LONG = Range(0, 10**12)
 """A minute of work or more: no test waits for it."""
 

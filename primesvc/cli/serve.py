@@ -4,7 +4,7 @@ import argparse
 
 from primesvc import logs
 from primesvc.cli.exits import Exit, complain
-from primesvc.errors import EngineUnavailable, InvalidSetting, JournalUnusable
+from primesvc.errors import InvalidSetting, SetupError
 from primesvc.settings import Settings
 
 
@@ -20,6 +20,6 @@ def serve(options: argparse.Namespace) -> Exit:
 
     try:
         run(settings)
-    except (AddressUnusable, EngineUnavailable, InvalidSetting, JournalUnusable) as error:
+    except (AddressUnusable, SetupError) as error:
         return complain(error, Exit.USAGE)
     return Exit.OK

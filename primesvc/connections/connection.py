@@ -1,22 +1,24 @@
-"""A connection whose state can be seen from outside.
+"""A connection that knows what it waits for on the side of its client.
 
-All that is read of aiohttp (3.14) behind its public face is read here.
+It adds to aiohttp's the callbacks of its protocol and what a handler around all
+handlers tells it, and reads nothing behind aiohttp's public face.
 """
 
 import asyncio
 import logging
 import socket
+from collections.abc import Awaitable, Callable
 from enum import Enum
 from typing import Any, Final, Protocol, cast
 
-from aiohttp import web
+from aiohttp import StreamReader, web
 
 from primesvc.web.problems import from_http
 
 log = logging.getLogger(__name__)
 
 MAX_SURPLUS_BYTES: Final = 2**15
-"""Bytes that are parsed behind the head of a request under way: twice the longest body."""
+"""Bytes that are parsed of a body that nobody asked for: twice the longest one that is read."""
 
 RECEIVED_BYTES: Final = 2**14
 """Bytes that the system keeps of what a client sends until it is read: a request has less.
@@ -24,6 +26,16 @@ RECEIVED_BYTES: Final = 2**14
 So nobody has more than this parsed before others have their turn, which as chunks of one byte
 takes 4 ms, and a crowd that sends faster than it is read takes little of the system's memory.
 """
+
+SETTLE_S: Final = 0.01
+"""Seconds without news after which a connection counts as idle.
+
+From the bytes of a request to its handler aiohttp takes two turns of the loop, and as many from
+one request to the next that came with it.
+"""
+
+SETTLE_TURNS: Final = 8
+"""Turns of the loop, for the same: exact, where there is time to wait for them."""
 
 _receive: Final = web.RequestHandler.data_received  # called for every request: faster than super()
 
@@ -34,11 +46,10 @@ class Wait(Enum):
     READING = "the client to take what was sent"
     HEAD = "the rest of the head of a request"
     LEAVING = "the client that sends no more to take its answer"
-    NOTHING = "nothing: the client sends no more, and has its answers"
 
 
 class Gate(Protocol):
-    """Who is told of connections."""
+    """Lets connections in, and learns when they close."""
 
     def opened(self, connection: "Connection") -> bool:
         """Whether a new connection is let in."""
@@ -51,100 +62,127 @@ class Gate(Protocol):
 
 
 class Connection(web.RequestHandler):
-    """One connection: aiohttp's, that can be looked at."""
+    """One connection: aiohttp's, which also learns when a request begins and ends."""
 
-    __slots__ = (
-        "_counted",
-        "_gate",
-        "_half_closed",
-        "_head_began",
-        "_surplus_bytes",
-        "seen",
-        "since_s",
-        "wire",
-    )
-
-    def __init__(self, server: web.Server, gate: Gate, **options: Any) -> None:
-        super().__init__(server, **options)
-        self._gate = gate
-        self._half_closed = False
-        self._head_began = False
-        self._counted = 0
-        self._surplus_bytes = 0
+    def __init__(
+        self, server: web.Server, gate: Gate, *, loop: asyncio.AbstractEventLoop, **options: Any
+    ) -> None:
+        super().__init__(server, loop=loop, **options)
+        self.gate = gate
+        self.clock = loop.time
         self.wire: asyncio.Transport
         """The transport, also when aiohttp has closed it and it is still to be flushed."""
-        self.seen: tuple[Wait, int] | None = None
-        self.since_s = 0.0
+        self.request: web.BaseRequest | None = None
+        """The request whose handler runs."""
+        self.body: StreamReader | None = None
+        """What is still to come of the body of the request before, which nobody asked for."""
+        self.surplus_bytes = 0
+        """Bytes that came of the body of the last request, without those beside its head."""
+        self.used_s = 0.0
+        """When the last request ended, or the connection was made."""
+        self.head_s: float | None = None
+        """When the first bytes of the next request came."""
+        self.half_closed = False
+        self.leaving = 0
+        """How often it was about to close, once the client sends no more."""
+        self.seen: tuple[Wait, float] | None = None
+        self.seen_s = 0.0
         """Since when it waits for what it was `seen` to wait for."""
 
     @property
-    def idle(self) -> bool:
-        """Whether no request is under way."""
-        waiter = self._waiter
-        return waiter is not None and not waiter.done() and not self._messages
+    def busy(self) -> bool:
+        """Whether a request is under way."""
+        return self.request is not None or (self.body is not None and not self.body.is_eof())
 
-    @property
-    def idle_since_s(self) -> float:
-        """When it became idle last, by the clock of the loop."""
-        return self._next_keepalive_close_time - self._keepalive_timeout
+    def idle(self, now_s: float) -> bool:
+        """Whether nothing is under way, neither a request nor an answer."""
+        settled = now_s - max(self.used_s, self.head_s or 0.0) >= SETTLE_S
+        return settled and not self.busy and not self.wire.get_write_buffer_size()
 
-    def waits_for(self) -> tuple[Wait, int] | None:
+    def waits_for(self) -> tuple[Wait, float] | None:
         """What it waits for, and a number that changes whenever there is progress."""
         held = self.wire.get_write_buffer_size()
-        idle = self.idle
-        if held or (self._half_closed and not idle):
-            request = self._current_request
-            written = 0 if request is None else request.writer.output_size
+        if held or (self.half_closed and self.busy):
+            written = 0 if self.request is None else self.request.writer.output_size
             return Wait.READING if held else Wait.LEAVING, written - held
-        if idle and self._half_closed:
-            return Wait.NOTHING, 0
-        if idle and self._head_began:
-            return Wait.HEAD, self._request_count
+        if self.head_s is not None and not self.busy:
+            return Wait.HEAD, self.head_s
         return None
+
+    def begin(self, request: web.BaseRequest) -> None:
+        """The handler of a request is about to run."""
+        self.request = request
+        self.body = self.head_s = None
+        self.surplus_bytes = 0
+
+    def end(self) -> None:
+        """The handler has ended, and its answer is about to be handed to the transport."""
+        if self.request is not None:
+            body = self.request.content
+            self.body = None if body.is_eof() else body
+            self.request = None
+        self.used_s = self.clock()
+        if self.half_closed:
+            self._leave_soon()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Let it in, or have it refused."""
         self.wire = cast("asyncio.Transport", transport)
-        if self._gate.opened(self):
+        self.used_s = self.clock()
+        if self.gate.opened(self):
             super().connection_made(transport)
             raw = transport.get_extra_info("socket")
             raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVED_BYTES)
         else:
-            self._gate.refuse(self.wire)
+            self.gate.refuse(self.wire)
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """The connection is closed."""
-        self._gate.closed(self)
+        self.gate.closed(self)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Note whether what came is a head that is not complete yet, or a body that is too long."""
+        """Note whether what came begins a head, or belongs to a body that is too long."""
         _receive(self, data)
-        waiter = self._waiter
-        if waiter is not None:
-            self._head_began = not waiter.done()
-        else:
-            self._head_began = not self._request_count  # or aiohttp does not wait for it yet
+        body = self.body if self.request is None else self.request.content
+        if body is not None and not body.is_eof():
             self._count(len(data))
+        elif data and self.request is None and self.head_s is None:
+            self.head_s = self.clock()
 
     def _count(self, size: int) -> None:
         """Stop to read a body that nobody asked for, instead of parsing it as fast as it comes."""
-        if self._request_count != self._counted:  # other requests were among it
-            self._counted, self._surplus_bytes = self._request_count, 0
-            return
-        self._surplus_bytes += size
-        if self._surplus_bytes > MAX_SURPLUS_BYTES:
+        self.surplus_bytes += size
+        if self.surplus_bytes > MAX_SURPLUS_BYTES:
             self.close()  # once the request under way is answered; until then nothing is parsed
+
+    def resume_writing(self) -> None:
+        """The client has taken most of what was sent."""
+        super().resume_writing()
+        if self.half_closed:
+            self._leave_soon()
 
     def eof_received(self) -> bool:  # type: ignore[override] # asyncio takes an answer
         """The client sends no more; whether the connection stays open, for it may read on."""
-        self._half_closed = True
-        request = self._current_request
-        if self.idle or (request is not None and not request.content.is_eof()):
-            return False
-        if not self._messages and not self._buffer_paused:
-            self.close()  # once the request under way is answered
+        self.half_closed = True
+        body = self.body if self.request is None else self.request.content
+        if body is not None and not body.is_eof():
+            return False  # the rest of it will not come
+        self._leave_soon()
         return True
+
+    def _leave_soon(self) -> None:
+        """Close it if from now on no request follows of those that came before the end."""
+        self.leaving += 1
+        self._leave(self.leaving, SETTLE_TURNS)
+
+    def _leave(self, leaving: int, turns: int) -> None:
+        if leaving != self.leaving or self.busy or self.writing_paused:
+            return  # a request did follow, or an answer is still to be taken
+        if turns:
+            asyncio.get_running_loop().call_soon(self._leave, leaving, turns - 1)
+        else:
+            self.wire.close()
 
     def handle_error(
         self,
@@ -160,3 +198,32 @@ class Connection(web.RequestHandler):
         answer = from_http(web.HTTPBadRequest())
         answer.force_close()
         return answer
+
+
+Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+
+
+def protocol_factory(
+    server: web.Server, gate: Gate, **options: Any
+) -> Callable[[], asyncio.Protocol]:
+    """What makes the connections of a server for `loop.create_server`.
+
+    `options` are those of `web.RequestHandler`.
+    """
+    server.request_handler = _told(server.request_handler)
+    loop = asyncio.get_running_loop()
+    return lambda: Connection(server, gate, loop=loop, **options)
+
+
+def _told(handler: Handler) -> Handler:
+    """The handler of all requests, which tells their connections when it begins and ends."""
+
+    async def handle(request: web.BaseRequest) -> web.StreamResponse:
+        connection = cast("Connection", request.protocol)
+        connection.begin(request)
+        try:
+            return await handler(request)
+        finally:
+            connection.end()
+
+    return handle

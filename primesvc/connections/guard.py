@@ -52,7 +52,6 @@ class Guard:
             Wait.READING: stall_timeout_s,
             Wait.HEAD: HEAD_TIMEOUT_S,
             Wait.LEAVING: LEAVING_S,
-            Wait.NOTHING: 0.0,
         }
         self._look_s = min(LOOK_S, stall_timeout_s / 2)
         self._open: set[Connection] = set()
@@ -108,16 +107,17 @@ class Guard:
         now_s = asyncio.get_running_loop().time()
         if now_s >= self._look_for_idle_s:
             # One look serves many newcomers: who becomes idle later is idle for a shorter time.
-            found = [(each.idle_since_s, each) for each in self._open if each.idle]
+            found = [(each.used_s, each) for each in self._open if each.idle(now_s)]
             self._idle = sorted(found, key=lambda item: item[0], reverse=True)
             if not found:
                 self._look_for_idle_s = now_s + BARREN_S
         return bool(self._idle)
 
     def _close_found(self) -> bool:
+        now_s = asyncio.get_running_loop().time()
         while self._idle:
-            since_s, connection = self._idle.pop()
-            if connection in self._open and connection.idle and connection.idle_since_s == since_s:
+            used_s, connection = self._idle.pop()
+            if connection in self._open and connection.used_s == used_s and connection.idle(now_s):
                 self._cut(connection)
                 return True
         return False
@@ -140,7 +140,7 @@ class Guard:
             return
         state = connection.waits_for()
         if state is None or state != connection.seen:
-            connection.seen, connection.since_s = state, now_s
-        if state is not None and now_s - connection.since_s >= self._bounds_s[state[0]]:
+            connection.seen, connection.seen_s = state, now_s
+        if state is not None and now_s - connection.seen_s >= self._bounds_s[state[0]]:
             log.debug("a connection waited too long for %s: cut", state[0].value)
             self._cut(connection)

@@ -23,8 +23,8 @@ from urllib.parse import urlsplit
 from aiohttp import hdrs, web
 from multidict import CIMultiDictProxy, istr
 
-from primesvc.errors import HostNotAllowed, OriginNotAllowed, Unauthorized
 from primesvc.settings import Settings
+from primesvc.web.errors import HostNotAllowed, OriginNotAllowed, Unauthorized
 from primesvc.web.forwarded import forwarded_host
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -76,8 +76,9 @@ class Access:
         self._any_origin = "*" in self._origins
         self._token = settings.token.encode()
         self._trusts = settings.trust_forwarded
-        self.checks_host = "*" not in self._hosts and (self._only_here or bool(settings.allow_host))
-        self.checks_origin = listens_on is not None or bool(settings.allow_origin)
+        restricted = self._only_here or bool(settings.allow_host)
+        self._checks_host = restricted and "*" not in self._hosts
+        self._checks_origin = listens_on is not None or bool(settings.allow_origin)
         self.checks_token = bool(settings.token)
         self.shares = bool(settings.allow_origin)
         """Whether pages of other sites may use the service."""
@@ -85,8 +86,21 @@ class Access:
         self.known_hosts: set[str | None] = set() if self._trusts else {None}
         """`Host` headers that need no second look."""
 
-    def check_host(self, headers: "CIMultiDictProxy[str]") -> None:
-        """Return if the request is for a host that is served here. Raises `HostNotAllowed`."""
+    def check_source(self, method: str, headers: "CIMultiDictProxy[str]") -> None:
+        """Return if the request is for a host that is served here, from a page that may send it.
+
+        Raises `HostNotAllowed` and `OriginNotAllowed`.
+        """
+        if self._checks_host and headers.get(hdrs.HOST) not in self.known_hosts:
+            self._check_host(headers)
+        if (
+            self._checks_origin
+            and method not in SAFE_METHODS
+            and (hdrs.ORIGIN in headers or SEC_FETCH_SITE in headers)
+        ):
+            self._check_origin(headers)
+
+    def _check_host(self, headers: "CIMultiDictProxy[str]") -> None:
         host = self._host(headers)
         if host is None:
             return
@@ -106,11 +120,8 @@ class Access:
         """The host that the client asked for; behind a proxy that says so, of the proxy."""
         return (self._trusts and forwarded_host(headers)) or headers.get(hdrs.HOST)
 
-    def check_origin(self, headers: "CIMultiDictProxy[str]") -> None:
-        """Return if no page of another site sent this, or one that may. Raises `OriginNotAllowed`.
-
-        The rules of Go's `http.CrossOriginProtection`, which needs no tokens in pages.
-        """
+    def _check_origin(self, headers: "CIMultiDictProxy[str]") -> None:
+        # The rules of Go's `http.CrossOriginProtection`, which needs no tokens in pages.
         origin, site = headers.get(hdrs.ORIGIN), headers.get(SEC_FETCH_SITE)
         if origin is not None and self._listed(origin):
             return

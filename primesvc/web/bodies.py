@@ -6,7 +6,8 @@ from typing import Any, Final, NoReturn
 
 from aiohttp import hdrs, web
 
-from primesvc.errors import InvalidParameter, PayloadTooLarge, RequestTimedOut, UnsupportedMediaType
+from primesvc.errors import InvalidParameter
+from primesvc.web.errors import PayloadTooLarge, RequestTimedOut, UnsupportedMediaType
 
 MAX_BODY_BYTES: Final = 16 * 2**10
 """Bytes of a body at the most; what a job needs takes 100."""

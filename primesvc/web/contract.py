@@ -11,8 +11,8 @@ from primesvc.formats.text import CONTRACT
 from primesvc.kinds.primes import Primes
 from primesvc.results.layout import Layout
 from primesvc.results.result import Result
+from primesvc.web.context import context_of, find_job
 from primesvc.web.downloads import send_layout
-from primesvc.web.keys import find_job, service_of
 from primesvc.web.parameters import read_range
 
 _RESULT_HEADERS: Final = CIMultiDict({"Content-Type": CONTRACT.media_type})
@@ -37,7 +37,7 @@ def _question(query: str) -> Primes:
 
 async def submit_range(request: web.Request) -> web.Response:
     """POST /primes?start_num=&end_num=: the id of the job for the closed range, as JSON."""
-    service = service_of(request.app)
+    service = context_of(request).service
     question = _question(request.rel_url.raw_query_string)
     job = service.find(question) or await service.submit(question)
     body, headers = _id_answer(job.id)
@@ -46,7 +46,7 @@ async def submit_range(request: web.Request) -> web.Response:
 
 async def get_result(request: web.Request) -> web.StreamResponse:
     """GET /result/{id}: 204 while it is worked on, then the primes as `CONTRACT` writes them."""
-    service = service_of(request.app)
+    service = context_of(request).service
     try:
         job = find_job(request)
     except JobGone:

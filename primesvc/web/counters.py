@@ -1,6 +1,6 @@
-"""What the HTTP face counts as it goes: plain numbers, which `metrics` reads when it is asked.
+"""What the HTTP face counts: plain numbers, which `metrics` reads when somebody scrapes it.
 
-On the way of every request, so it counts nanoseconds.
+Every request passes here, so a count takes nanoseconds.
 """
 
 import asyncio
@@ -33,7 +33,7 @@ class Counters:
         self._none_open.set()
 
     def watch(self, counts: Counts, route: web.AbstractRoute | None) -> None:
-        """Tell of these counts as those of a route; None for what there is no route for."""
+        """Report these counts as those of a route; None for requests that no route takes."""
         self._routes.append((route, counts))
 
     def requests(self) -> Iterator[tuple[str, str, int, int]]:
@@ -72,16 +72,3 @@ class Counters:
     async def downloads_ended(self) -> None:
         """Wait until no file is being sent."""
         await self._none_open.wait()
-
-
-_COUNTERS: Final = web.AppKey("primesvc.counters", Counters)
-
-
-def set_counters(app: web.Application, counters: Counters) -> None:
-    """Make `counters` the one that counts for the application."""
-    app[_COUNTERS] = counters
-
-
-def counters_of(app: web.Application) -> Counters:
-    """The counts of an application that `create_app` made."""
-    return app[_COUNTERS]

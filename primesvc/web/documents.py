@@ -11,20 +11,20 @@ from primesvc.jobs.job import Job
 from primesvc.kinds.base import Question
 from primesvc.states import State
 from primesvc.web.links import path_of
-from primesvc.web.parameters import wants_strings
+from primesvc.web.negotiation import json_writer
 from primesvc.web.problems import problem_document
 
 
 def job_document(request: web.Request, job: Job) -> dict[str, Any]:
     """All that is known of a job. Numbers as strings if the request has `numbers=string`."""
-    strings = wants_strings(request)
+    written = json_writer(request)
     return {
         "id": job.id,
         "kind": job.kind,
         "state": job.state.value,
-        **_written(job.question.parameters, strings),
+        **written(job.question.parameters),
         "progress": job.progress,
-        **_written(job.work.findings, strings),
+        **written(job.work.findings),
         "rate": job.rate and round(job.rate),
         "eta_s": None if job.eta_s is None else round(job.eta_s, 3),
         "created": _time(job.created_s),
@@ -49,28 +49,17 @@ def estimate_document(
     request: web.Request, question: Question, expected: Mapping[str, Any], seconds: float
 ) -> dict[str, Any]:
     """What a job would give and cost, before it is submitted."""
-    strings = wants_strings(request)
+    written = json_writer(request)
     return {
         "kind": question.kind,
-        **_written(question.parameters, strings),
-        "estimate": {**_written(expected, strings), "seconds": round(seconds, 6)},
+        **written(question.parameters),
+        "estimate": {**written(expected), "seconds": round(seconds, 6)},
     }
 
 
 def list_document(request: web.Request, jobs: Iterable[Job], total: int) -> dict[str, Any]:
     """A page of jobs, and how many there are in all."""
     return {"jobs": [job_document(request, job) for job in jobs], "total": total}
-
-
-def _written(value: Any, strings: bool) -> Any:
-    """The value as it is, or with its whole numbers as strings, however deep they stand."""
-    if not strings:
-        return value
-    if isinstance(value, Mapping):
-        return {name: _written(member, strings) for name, member in value.items()}
-    if isinstance(value, list | tuple):
-        return [_written(member, strings) for member in value]
-    return str(value) if type(value) is int else value
 
 
 def _time(seconds: float | None) -> str | None:

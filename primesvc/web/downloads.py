@@ -7,13 +7,13 @@ from multidict import CIMultiDict
 from werkzeug.datastructures import ETags
 from werkzeug.http import parse_etags
 
-from primesvc.errors import PreconditionFailed, RangeNotSatisfiable
 from primesvc.formats.base import Format
 from primesvc.jobs.job import Job
 from primesvc.results.layout import Layout
 from primesvc.results.result import Result
 from primesvc.sieve.packed import Summary
-from primesvc.web.keys import find_job, service_of
+from primesvc.web.context import context_of, find_job
+from primesvc.web.errors import PreconditionFailed, RangeNotSatisfiable
 from primesvc.web.links import add_page_links
 from primesvc.web.negotiation import choose_coding, choose_format
 from primesvc.web.parameters import MAX_COUNT, read_count
@@ -29,7 +29,7 @@ _FOREVER: Final = "public, max-age=31536000, immutable"
 
 async def get_primes(request: web.Request) -> web.StreamResponse:
     """GET /jobs/{id}/primes: in the format asked for, whole, in byte ranges, or a page of it."""
-    service = service_of(request.app)
+    service = context_of(request).service
     job = find_job(request)
     format_ = choose_format(request)
     offset, limit = read_count(request, "offset"), read_count(request, "limit")
@@ -61,7 +61,7 @@ async def _send_front(
     request: web.Request, job: Job, format_: Format, offset: int, limit: int | None
 ) -> web.StreamResponse:
     """A page of a job that still runs, as far as it has come: it may be shorter than asked for."""
-    service = service_of(request.app)
+    service = context_of(request).service
     front = Result.front_of(job.collected)
     page = None
     headers = CIMultiDict({"Cache-Control": "no-store", "Vary": "Accept", "Retry-After": "1"})
@@ -88,7 +88,7 @@ async def send_layout(
     `tag` tells it from every other file, `codings` allows content codings.
     Raises `PreconditionFailed` and `RangeNotSatisfiable`.
     """
-    sending = Sending(request, service_of(request.app), layout)
+    sending = Sending(request, context_of(request).service, layout)
     range_header = request.headers.get("Range") if request.method == "GET" else None
     # Ranges are of the identity form only: where one is asked for, that is served.
     coding = choose_coding(request) if codings and range_header is None else None

@@ -18,7 +18,7 @@ from typing import Final
 from aiohttp import hdrs, web
 from multidict import CIMultiDictProxy, istr
 
-from primesvc.web.keys import service_of
+from primesvc.web.context import context_of
 
 UNIX: Final = "unix"
 """The address of clients behind a Unix socket."""
@@ -47,7 +47,7 @@ def path_prefix(request: web.Request) -> str:
 
     Ends without a slash.
     """
-    if not service_of(request.app).settings.trust_forwarded:
+    if not context_of(request).service.settings.trust_forwarded:
         return ""
     prefix = _last(request.headers, _PREFIX).rstrip("/")
     return prefix if _PATH.fullmatch(prefix) else ""

@@ -14,10 +14,11 @@ from primesvc.kinds.catalog import read_question
 from primesvc.kinds.parameters import read_choice
 from primesvc.states import State
 from primesvc.web.bodies import read_json_object
+from primesvc.web.context import context_of, find_job
 from primesvc.web.documents import estimate_document, job_document, list_document
-from primesvc.web.keys import find_job, service_of
 from primesvc.web.links import add_page_links, path_of
-from primesvc.web.parameters import read_count, read_seconds, wants_strings
+from primesvc.web.negotiation import wants_strings
+from primesvc.web.parameters import read_count, read_seconds
 from primesvc.web.streams import send_body
 
 MAX_WAIT_S: Final = 60.0
@@ -35,7 +36,7 @@ async def submit_job(request: web.Request) -> web.Response:
 
     202, or 200 if the job is finished, also within `Prefer: wait=N` seconds.
     """
-    service = service_of(request.app)
+    service = context_of(request).service
     values = await _read_submission(request)
     question = read_question(values)
     if read_choice("dry_run", values.get("dry_run", "false"), ["true", "false"]) == "true":
@@ -80,7 +81,7 @@ async def get_job(request: web.Request) -> web.Response:
 
 async def list_jobs(request: web.Request) -> web.StreamResponse:
     """GET /jobs: the jobs there are, the newest first, by state, a page at a time."""
-    service = service_of(request.app)
+    service = context_of(request).service
     wants_strings(request)  # wrong, it is an error also where there are no jobs
     states = set(State)
     if (text := request.query.get("state")) is not None:
@@ -103,13 +104,13 @@ async def cancel_job(request: web.Request) -> web.Response:
     job = find_job(request)
     if job.state.final and job.state is not State.CANCELLED:
         raise JobConflict(job.id, job.state)
-    service_of(request.app).cancel(job)
+    context_of(request).service.cancel(job)
     return _answer(request, job)
 
 
 async def delete_job(request: web.Request) -> web.Response:
     """DELETE /jobs/{id}: forget a job, cancelled if it is unfinished."""
-    service_of(request.app).forget(find_job(request))
+    context_of(request).service.forget(find_job(request))
     return web.Response(status=204)
 
 

@@ -22,11 +22,11 @@ from primesvc.runtime import Snapshot
 from primesvc.service import PrimeService, Readiness
 from primesvc.states import State
 from primesvc.web.counters import Counters
-from primesvc.web.events import EventStreams
+from primesvc.web.event_streams import EventStreams
 
 
 class Metrics:
-    """What Prometheus is told of one application."""
+    """The metrics of one application, for Prometheus to read."""
 
     def __init__(self, service: PrimeService, counters: Counters, streams: EventStreams) -> None:
         self._registry = CollectorRegistry()

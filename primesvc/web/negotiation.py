@@ -1,22 +1,47 @@
-"""Content negotiation: which format and which coding a client is served (RFC 9110, 12)."""
+"""Content negotiation: format, coding (RFC 9110, 12), and how JSON writes numbers."""
 
 import ipaddress
 import re
-from typing import Final
+from collections.abc import Callable, Mapping
+from typing import Any, Final
 
 from aiohttp import web
 from werkzeug.datastructures import Accept, MIMEAccept
 from werkzeug.http import parse_accept_header
 
-from primesvc.errors import NotAcceptable
 from primesvc.formats.base import Format
 from primesvc.formats.catalog import AS_STRINGS, FORMATS
 from primesvc.formats.coding import CODINGS
+from primesvc.kinds.parameters import read_choice
+from primesvc.web.context import context_of
+from primesvc.web.errors import NotAcceptable
 from primesvc.web.forwarded import client_address
-from primesvc.web.keys import service_of
-from primesvc.web.parameters import wants_strings
+
+NUMBERS: Final = ("number", "string")
+"""How numbers are written in JSON: many readers alter numbers above 2^53 silently."""
 
 _BARE_FRACTION: Final = re.compile(r"(?<=q=)(?=\.)")
+
+
+def wants_strings(request: web.Request) -> bool:
+    """Whether JSON is to write numbers as strings: `?numbers=`. Raises `InvalidParameter`."""
+    return read_choice("numbers", request.query.get("numbers", "number"), NUMBERS) == "string"
+
+
+def json_writer(request: web.Request) -> Callable[[Any], Any]:
+    """What makes of a value what stands for it in JSON: its numbers as strings, if they are wanted.
+
+    Raises `InvalidParameter`.
+    """
+    return _with_strings if wants_strings(request) else lambda value: value
+
+
+def _with_strings(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _with_strings(member) for name, member in value.items()}
+    if isinstance(value, list | tuple):
+        return [_with_strings(member) for member in value]
+    return str(value) if type(value) is int else value
 
 
 def choose_format(request: web.Request) -> Format:
@@ -67,7 +92,7 @@ def choose_coding(request: web.Request) -> str | None:
 
 
 def _is_local(request: web.Request) -> bool:
-    trust_forwarded = service_of(request.app).settings.trust_forwarded
+    trust_forwarded = context_of(request).service.settings.trust_forwarded
     try:
         client = client_address(request, trust_forwarded=trust_forwarded)
         return ipaddress.ip_address(client).is_loopback

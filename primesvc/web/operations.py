@@ -1,22 +1,17 @@
-"""What those who run the service ask it: whether it lives, whether it is ready, how it does."""
+"""What operators ask for: whether the process is live, whether it is ready, and its metrics."""
 
 from functools import cache
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from aiohttp import web
 
-from primesvc.errors import NotReady
 from primesvc.runtime import Snapshot
 from primesvc.service import Readiness
 from primesvc.states import State
-from primesvc.web.counters import counters_of
-from primesvc.web.events import streams_of
-from primesvc.web.keys import service_of
+from primesvc.web.context import context_of
+from primesvc.web.errors import NotReady
 from primesvc.web.problems import from_error
-
-if TYPE_CHECKING:
-    from primesvc.web.metrics import Metrics
 
 
 async def get_live(request: web.Request) -> web.Response:
@@ -26,7 +21,7 @@ async def get_live(request: web.Request) -> web.Response:
 
 async def get_ready(request: web.Request) -> web.Response:
     """GET /health/ready: whether to send it work, and how it does; 503 if not."""
-    service = service_of(request.app)
+    service = context_of(request).service
     readiness = service.readiness
     facts: dict[str, Any] = {"phase": readiness.value, "version": _version()}
     problem = None
@@ -59,37 +54,15 @@ def _version() -> str:
     return version("primesvc")
 
 
-class _Scrapes:
-    """Makes the metrics when they are first asked for: their library takes 25 ms to import."""
-
-    def __init__(self) -> None:
-        self._metrics: Metrics | None = None
-
-    def metrics(self, app: web.Application) -> "Metrics":
-        """The metrics of the application."""
-        if self._metrics is None:
-            from primesvc.web.metrics import Metrics
-
-            self._metrics = Metrics(service_of(app), counters_of(app), streams_of(app))
-        return self._metrics
-
-
 _METRICS_HEADERS: Final = {
     "Content-Type": "text/plain; version=0.0.4; charset=utf-8",
     "Cache-Control": "no-store",
 }
 
-_SCRAPES: Final = web.AppKey("primesvc.scrapes", _Scrapes)
-
-
-def prepare_metrics(app: web.Application) -> None:
-    """Let the application tell of its metrics."""
-    app[_SCRAPES] = _Scrapes()
-
 
 async def get_metrics(request: web.Request) -> web.Response:
     """GET /metrics: in the text format of Prometheus."""
-    body = request.app[_SCRAPES].metrics(request.app).exposition()
+    body = context_of(request).metrics.exposition()
     return web.Response(body=body, headers=_METRICS_HEADERS)
 
 

@@ -7,16 +7,13 @@ from urllib.parse import parse_qs
 from aiohttp import web
 
 from primesvc.errors import InvalidParameter, UnknownJob
-from primesvc.kinds.parameters import cut, read_choice, read_number, shown
+from primesvc.kinds.parameters import cut, read_number, shown
 from primesvc.sieve.range import Range
 
 _COUNT: Final = re.compile(r"[0-9]{1,20}", re.ASCII)
 
 MAX_COUNT: Final = 2**64
 """The largest position or number of things that is read."""
-
-NUMBERS: Final = ("number", "string")
-"""How numbers are written in JSON: many readers alter numbers above 2^53 silently."""
 
 _SECONDS: Final = re.compile(r"[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?", re.ASCII)
 
@@ -52,11 +49,6 @@ def read_count(request: web.Request, name: str) -> int | None:
     if not _COUNT.fullmatch(text) or int(text) > MAX_COUNT:
         raise InvalidParameter(name, f"{shown(text)} is not a whole number from 0 to 2^64")
     return int(text)
-
-
-def wants_strings(request: web.Request) -> bool:
-    """Whether numbers are to be written as strings: `?numbers=`. Raises `InvalidParameter`."""
-    return read_choice("numbers", request.query.get("numbers", "number"), NUMBERS) == "string"
 
 
 def read_seconds(name: str, text: str) -> float:

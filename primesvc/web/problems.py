@@ -2,36 +2,86 @@
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from http import HTTPStatus
-from typing import Final, cast
+from typing import Final, NamedTuple, cast
 
 from aiohttp import web
 from multidict import CIMultiDict
 
-from primesvc.errors import (
-    PrimesvcError,
-    RangeNotSatisfiable,
-    RequestTimedOut,
-    Unauthorized,
-)
+from primesvc import errors
+from primesvc.errors import PrimesvcError
+from primesvc.web import errors as http_errors
 
 MEDIA_TYPE: Final = "application/problem+json"
 
-_MEMBERS: Final = ("limit", "estimate_s", "formats", "length")
+STATUSES: Final[Mapping[type[PrimesvcError], int]] = {
+    PrimesvcError: 500,
+    errors.InvalidParameter: 400,
+    errors.RangeNotAllowed: 422,
+    errors.ServiceFull: 503,
+    errors.UnknownJob: 404,
+    errors.JobGone: 410,
+    errors.JobNotFinished: 409,
+    errors.JobCancelled: 409,
+    errors.JobFailed: 500,
+    errors.JobConflict: 409,
+    errors.ServiceClosed: 503,
+    errors.WorkerDied: 500,
+    errors.WorkersUnavailable: 503,
+    errors.ExecutorLost: 500,
+    errors.EngineFailed: 500,
+    errors.InvalidSetting: 500,
+    errors.EngineUnavailable: 500,
+    errors.JournalUnusable: 500,
+    errors.RemoteError: 502,
+    http_errors.Unauthorized: 401,
+    http_errors.OriginNotAllowed: 403,
+    http_errors.HostNotAllowed: 421,
+    http_errors.PayloadTooLarge: 413,
+    http_errors.UnsupportedMediaType: 415,
+    http_errors.RequestTimedOut: 408,
+    http_errors.NotAcceptable: 406,
+    http_errors.PreconditionFailed: 412,
+    http_errors.RangeNotSatisfiable: 416,
+    http_errors.NotReady: 503,
+}
+"""The status that an error of each class is answered with.
+
+A class here has a problem type and a title of its own, which follow from its
+name. An error of another class gets those of the nearest class above it.
+"""
+
+MEMBERS: Final = ("limit", "estimate_s", "formats", "length")
 """Attributes of errors that become members of the problem document."""
 
 # Of the headers of aiohttp's own errors, those that describe the body it would have sent.
 _BODY_HEADERS: Final = ("Content-Type", "Content-Length")
 
 
+class Problem(NamedTuple):
+    """What all errors of one problem type have in common."""
+
+    type: str
+    title: str
+    status: int
+
+
+def problem_of(error: type[PrimesvcError]) -> Problem:
+    """The problem type of a class of errors."""
+    told_as = next(above for above in error.__mro__ if above in STATUSES)
+    words = re.findall("[A-Z][a-z]+", told_as.__name__)
+    slug, title = "-".join(words).lower(), " ".join(words).capitalize()
+    if told_as is PrimesvcError:
+        slug, title = "internal", "Internal error"
+    return Problem(f"urn:primesvc:problem:{slug}", title, STATUSES[told_as])
+
+
 def problem_document(error: PrimesvcError) -> dict[str, object]:
     """The problem document for an error that primesvc raised on purpose."""
-    members = {
-        name: value for name in _MEMBERS if (value := getattr(error, name, None)) is not None
-    }
-    type_ = f"urn:primesvc:problem:{error.slug}"
-    return _document(type_, error.title, error.status, str(error)) | members
+    members = {name: value for name in MEMBERS if (value := getattr(error, name, None)) is not None}
+    return _document(*problem_of(type(error)), str(error)) | members
 
 
 def _document(type_: str, title: str, status: int, detail: str) -> dict[str, object]:
@@ -57,12 +107,10 @@ def from_error(error: PrimesvcError, more: Mapping[str, object] | None = None) -
     headers: CIMultiDict[str] = CIMultiDict()
     if error.retry_after_s is not None:
         headers["Retry-After"] = str(math.ceil(error.retry_after_s))
-    if isinstance(error, RangeNotSatisfiable):
-        headers["Content-Range"] = f"bytes */{error.length}"
-    if isinstance(error, Unauthorized):
-        headers["WWW-Authenticate"] = error.challenge
+    if isinstance(error, http_errors.HttpError):
+        headers.extend(error.headers)
     answer = _answer(problem_document(error) | dict(more or {}), headers)
-    if isinstance(error, RequestTimedOut):
+    if isinstance(error, http_errors.RequestTimedOut):
         answer.force_close()  # the rest of the request may still come
     return answer
 

@@ -21,7 +21,7 @@ from primesvc.results.buffers import Lease
 from primesvc.results.layout import Layout
 from primesvc.results.reader import Part
 from primesvc.service import PrimeService
-from primesvc.web.counters import counters_of
+from primesvc.web.context import context_of
 from primesvc.web.ranges import ByteRange, Multipart
 from primesvc.web.streams import Stream
 
@@ -48,7 +48,7 @@ class Sending:
         self._request = request
         self._service = service
         self._layout = layout
-        self._response: web.StreamResponse
+        self._response: Stream
         self._lease: Lease
         """The memory that the answer may take."""
         self._writing: asyncio.Task[None]
@@ -122,27 +122,23 @@ class Sending:
         try:
             await response.prepare(self._request)
             if self._request.method != "HEAD":
-                with counters_of(self._request.app).download():
+                with context_of(self._request).counters.download():
                     await send()
         except ConnectionError:
             log.debug("a client left %s", self._request.path)
-            self._cut()  # it may also have been an executor that lost its workers
+            response.cut()  # it may also have been an executor that lost its workers
         except TimeoutError:
             log.info("a client took nothing of %s for too long: cut", self._request.path)
-            self._cut()
+            response.cut()
         except PrimesvcError as error:
             # The status is sent: a body that ends early is all that can tell of it now.
             log.error("%s broke off: %s", self._request.path, error)
-            self._cut()
+            response.cut()
         except Exception:
             # As above: a 500 from the middleware would land in the midst of the body.
             log.exception("%s broke off", self._request.path)
-            self._cut()
+            response.cut()
         return response
-
-    def _cut(self) -> None:
-        if self._request.transport is not None:
-            self._request.transport.abort()
 
     async def _send_range(
         self, range_: ByteRange, coding: str | None = None, assembly: Assembly | None = None
@@ -207,6 +203,4 @@ class Sending:
     async def _write_patiently(self, data: bytes) -> None:
         """Write bytes that are already in memory. Raises `TimeoutError` if the client stalls."""
         for start in range(0, len(data), WRITE_BYTES):
-            async with asyncio.timeout(self._service.settings.stall_timeout_s):
-                await self._response.write(data[start : start + WRITE_BYTES])
-                await self._request.writer.drain()
+            await self._response.write_in_time(data[start : start + WRITE_BYTES])

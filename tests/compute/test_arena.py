@@ -14,9 +14,13 @@ from primesvc.compute.worker import Payload
 from tests.compute import calls
 from tests.compute.helpers import run
 
-pytestmark = pytest.mark.skipif(
-    not sys.platform.startswith("linux"), reason="there is shared memory of this kind on Linux only"
-)
+pytestmark = [
+    pytest.mark.process,
+    pytest.mark.skipif(
+        not sys.platform.startswith("linux"),
+        reason="there is shared memory of this kind on Linux only",
+    ),
+]
 
 SLOTS = 3
 SLOT_BYTES = 8192

@@ -27,6 +27,8 @@ from tests.compute import calls
 from tests.compute.helpers import Gate
 from tests.helpers import WAIT_S, eventually, naive_primes
 
+pytestmark = pytest.mark.process
+
 LONG_S = 1.0
 """What calls are said to cost that may not use the spare worker."""
 

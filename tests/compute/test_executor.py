@@ -13,6 +13,8 @@ from primesvc.errors import EngineFailed, ExecutorLost, ServiceClosed
 from tests.compute import calls
 from tests.helpers import WAIT_S
 
+pytestmark = pytest.mark.process
+
 
 def say(text: str, slot: object) -> Payload:
     """A call that returns the text."""

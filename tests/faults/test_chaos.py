@@ -21,7 +21,9 @@ from tests.faults.test_restarts import SEED
 from tests.helpers import eventually, eventually_async
 from tests.oracles import PI_OF_POWERS
 
-STEPS = int(os.environ.get("PRIMESVC_TEST_STEPS", "400"))
+pytestmark = pytest.mark.process
+
+STEPS = int(os.environ.get("PRIMESVC_TEST_STEPS", "250"))
 """Steps of the long schedule; more for a longer search."""
 
 LOST = (aiohttp.ClientError, OSError, TimeoutError)
@@ -251,7 +253,7 @@ async def is_calm(client: Client) -> bool:
 
 async def test_jobs_survive_a_short_storm(tmp_path: Path) -> None:
     """After a few dozen random faults every accepted job ends in a true state, exactly counted."""
-    await chaos(tmp_path / "journal", 50, SEED)
+    await chaos(tmp_path / "journal", 30, SEED)
 
 
 @pytest.mark.slow

@@ -65,6 +65,20 @@ def test_all_that_was_asked_before_the_end_is_answered(target: Target) -> None:
         assert is_closed(client)
 
 
+def test_who_reads_slowly_after_the_end_gets_all_answers(target: Target) -> None:
+    """They are more than sockets hold, so some are made only once others were taken."""
+    number = 400
+    with target.attacked(), target.connect(receives_bytes=4096) as client:
+        client.sendall(get("/static/page.js") * number)
+        client.shutdown(socket.SHUT_WR)
+        answer = receive(client)
+        for _ in range(number - 1):
+            assert answer.status == 200
+            answer = receive(client, answer.rest)
+        assert answer.status == 200
+        assert is_closed(client)
+
+
 def test_who_sends_no_more_gets_the_file(target: Target) -> None:
     """A download goes on as long as it is taken, to its last byte."""
     job_id = target.server.submit(*FILE)

@@ -16,7 +16,7 @@ from tests.faults.test_restarts import SEED
 from tests.helpers import eventually
 from tests.oracles import PI_OF_POWERS
 
-SOAK_S = float(os.environ.get("PRIMESVC_TEST_SOAK_S", "180"))
+SOAK_S = float(os.environ.get("PRIMESVC_TEST_SOAK_S", "120"))
 """Seconds of load; 600 and more for a longer look."""
 
 WINDOW_S = min(60.0, SOAK_S / 3)

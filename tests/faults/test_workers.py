@@ -25,9 +25,12 @@ from tests.faults.test_restarts import SEED
 from tests.helpers import WAIT_S, eventually, eventually_async
 from tests.oracles import PI_OF_POWERS, primes_between
 
-pytestmark = pytest.mark.skipif(
-    not sys.platform.startswith("linux"), reason="limits of other processes are Linux's"
-)
+pytestmark = [
+    pytest.mark.process,
+    pytest.mark.skipif(
+        not sys.platform.startswith("linux"), reason="limits of other processes are Linux's"
+    ),
+]
 
 DEATHS = "primesvc_worker_deaths_total"
 

@@ -112,7 +112,7 @@ def ask(server: Server, request: tuple[str, str], given: list[tuple[str, bytes]]
     return server.ask(method, path.format(small=server.ids[SMALL], large=server.ids[LARGE]), given)
 
 
-@cases(400)
+@cases(200)
 @given(st.sampled_from(REQUESTS), headers)
 @example(REQUESTS[0], [("Accept", b"text/csv;q=nan, */*;q=1e999")])
 @example(REQUESTS[10], [("Prefer", b"wait=" + b"9" * 5000)])
@@ -124,7 +124,7 @@ def test_any_headers_are_answered(
     ask(plain, request_, given)
 
 
-@cases(400)
+@cases(200)
 @given(st.sampled_from(REQUESTS), headers)
 @example(REQUESTS[0], [("Origin", b"http://\xff")])
 @example(REQUESTS[0], [("Origin", b"h\thttps://app.example")])
@@ -139,7 +139,7 @@ def test_any_headers_are_answered_where_all_are_believed(
     assert allowed is None or allowed.encode("latin1") in origins
 
 
-@cases(200)
+@cases(100)
 @given(st.sampled_from(REQUESTS), headers)
 @example(REQUESTS[0], [("Authorization", b"Bearer \xff")])
 @example(REQUESTS[0], [("Authorization", f"bearer  {TOKEN} ".encode())])

@@ -1,5 +1,6 @@
 """Journals that were damaged: what is taken up from one is true, or nothing of it is touched."""
 
+import re
 from contextlib import suppress
 from pathlib import Path
 
@@ -23,6 +24,9 @@ from tests.fuzz.journals import (
     right_of,
 )
 from tests.fuzz.search import cases, damages
+
+EMPTY = re.compile(rb"(?<=\0{16})\0+(?=\0{16})")
+"""The inside of what is empty in a file: zeros among zeros."""
 
 
 async def test_what_is_not_damaged_is_taken_up(
@@ -89,9 +93,14 @@ async def test_damaged_bytes_of_version_2(path: Path, former: Files, data: st.Da
 
 @pytest.mark.slow
 async def test_no_byte_of_a_row_can_change(path: Path, closed: Files) -> None:
-    """Each byte of the file, one by one: a change is found out, or changes nothing of a row."""
+    """Each byte of the file, one by one: a change is found out, or changes nothing of a row.
+
+    The inside of what is empty is left out: four fifths of the file.
+    """
     right = await right_of(path, closed)
-    for at in range(len(closed.main)):
+    empty = {at for run in EMPTY.finditer(closed.main) for at in range(*run.span())}
+    assert len(empty) < len(closed.main)
+    for at in sorted(set(range(len(closed.main))) - empty):
         damaged = bytearray(closed.main)
         damaged[at] ^= 0x15
         await assert_found(path, Files(bytes(damaged)), right)

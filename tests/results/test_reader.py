@@ -59,7 +59,7 @@ LARGE = {
 
 # One service for all examples: they are requests that it gets one after another.
 examples = hypothesis_settings(
-    max_examples=40,
+    max_examples=25,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
@@ -109,10 +109,10 @@ async def read(
 
 def windows_of(length: int) -> Iterator[tuple[int, int]]:
     """All windows [first, stop) of a short file; of a longer one some from, to and around bytes."""
-    if length <= 50:
+    if length <= 30:
         yield from ((u, v) for u in range(length + 1) for v in range(u, length + 1))
         return
-    for at in range(0, length + 1, 1 + length // 25):
+    for at in range(0, length + 1, 1 + length // 15):
         yield from ((0, at), (at, length), (at, min(at + 9, length)))
 
 

@@ -148,7 +148,7 @@ def test_what_is_remembered_of_hosts_is_bounded() -> None:
     """However many spellings of its names this machine is called by."""
     access = Access(Settings(), HERE)
     for port in range(10 * KNOWN_HOSTS):
-        access.check_host(CIMultiDict({"Host": f"localhost:{port}"}))  # type: ignore[arg-type]
+        access.check_source("GET", CIMultiDict({"Host": f"localhost:{port}"}))  # type: ignore[arg-type]
     assert len(access.known_hosts) <= KNOWN_HOSTS
 
 

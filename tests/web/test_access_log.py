@@ -153,6 +153,7 @@ async def test_a_client_that_leaves_its_download_is_logged(serve: Serve, log: Lo
     host, port = str(client.host), int(client.port or 0)
     async with raw_download(host, port, f"/jobs/{job_id}/primes?format=text") as download:
         length = download.length
+        assert await download.read(1)  # before that, none of the body need have been sent
         await log.wait(1)
     parts = parsed((await log.wait(2))[1])
     assert parts["status"] == "200"

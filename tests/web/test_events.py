@@ -17,8 +17,9 @@ from pytest_aiohttp.plugin import AiohttpClient
 
 from primesvc import Range, Settings, create_app, service_of
 from primesvc.jobs.job import Job
-from primesvc.web import events
-from primesvc.web.events import EventStreams, streams_of
+from primesvc.web import event_streams, events
+from primesvc.web.context import context_in
+from primesvc.web.event_streams import EventStreams
 from tests.helpers import WAIT_S, eventually
 from tests.oracles import PI_OF_POWERS
 from tests.web.api import LONG, NO_JOB, Api
@@ -108,7 +109,7 @@ def api(client: Client) -> Api:
 @pytest.fixture
 def fast(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tell of news every 20 ms instead of every half second."""
-    monkeypatch.setattr(events, "INTERVAL_S", 0.02)
+    monkeypatch.setattr(event_streams, "INTERVAL_S", 0.02)
 
 
 @pytest.fixture
@@ -133,7 +134,7 @@ async def a_piece_more(executor: HeldExecutor, job: Job) -> None:
 def streams(api: Api) -> EventStreams:
     """The event streams of the application."""
     assert api.client.app is not None
-    return streams_of(api.client.app)
+    return context_in(api.client.app).streams
 
 
 # --- what is told --------------------------------------------------------------------------------
@@ -231,7 +232,7 @@ async def test_news_come_no_faster_than_the_interval(
     held: tuple[Api, HeldExecutor], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However fast a job is, a stream is told of it once an interval; but of its end at once."""
-    monkeypatch.setattr(events, "INTERVAL_S", 1000.0)
+    monkeypatch.setattr(event_streams, "INTERVAL_S", 1000.0)
     api, executor = held
     job = await api.start(start=0, end=6 * 10**8)
     async with listening(api.client, job["links"]["events"]) as stream:
@@ -358,11 +359,11 @@ async def test_a_client_that_leaves_frees_its_place(
             for _ in range(3):
                 async with listening(session, f"/jobs/{job.id}/events") as stream:
                     await stream.next()
-                    assert streams_of(app).open == 1
-                await eventually(lambda: streams_of(app).open == 0, within_s=5)
+                    assert context_in(app).streams.open == 1
+                await eventually(lambda: context_in(app).streams.open == 0, within_s=5)
         # What is kept to be told again shows nowhere else.
-        assert not streams_of(app)._events
-        assert not streams_of(app)._streams
+        assert not context_in(app).streams._events
+        assert not context_in(app).streams._streams
     finally:
         executor.drop()
         await runner.cleanup()

@@ -12,14 +12,15 @@ from aiohttp.test_utils import TestClient
 from openapi_spec_validator import OpenAPIV31SpecValidator
 from pytest_aiohttp.plugin import AiohttpClient
 
-from primesvc import PrimesvcError, Settings, create_app
+from primesvc import Settings, create_app
 from primesvc.errors import RemoteError
 from primesvc.formats.catalog import FORMATS
 from primesvc.kinds.catalog import KINDS
 from primesvc.service import Readiness
 from primesvc.states import State
-from primesvc.web import bodies, pages, problems
-from primesvc.web.parameters import NUMBERS
+from primesvc.web import bodies, pages
+from primesvc.web.negotiation import NUMBERS
+from primesvc.web.problems import MEMBERS, STATUSES, problem_of
 from primesvc.web.routes import ROUTES
 from tests.web.api import LONG, NO_JOB, Api
 from tests.web.openapi import check, document, operations, resolved
@@ -31,15 +32,8 @@ DOCUMENT = document()
 SCHEMAS: Schema = DOCUMENT["components"]["schemas"]
 
 
-def errors_of(error: type[PrimesvcError]) -> Iterator[type[PrimesvcError]]:
-    """An error and all below it, but for those of the client."""
-    yield error
-    for below in error.__subclasses__():
-        if below is not RemoteError and below.__module__ == "primesvc.errors":
-            yield from errors_of(below)
-
-
-ERRORS = list(errors_of(PrimesvcError))
+PROBLEMS = [problem_of(error) for error in STATUSES if error is not RemoteError]
+"""All but the client's."""
 
 
 def every_part(part: Any) -> Iterator[Schema]:
@@ -94,24 +88,21 @@ def test_every_path_parameter_is_told_of() -> None:
 def test_it_tells_of_every_error() -> None:
     """Every error has its problem type among the types, and in the answers of its status."""
     types = SCHEMAS["Problem"]["properties"]["type"]
-    assert set(types["enum"]) == {"about:blank"} | {
-        f"urn:primesvc:problem:{error.slug}" for error in ERRORS
-    }
+    assert set(types["enum"]) == {"about:blank"} | {problem.type for problem in PROBLEMS}
     by_status: dict[str, set[str]] = {}
     for operation in operations().values():
         for status, response in operation["responses"].items():
             if int(status) >= 400:
                 by_status.setdefault(status, set()).update(types_told(response))
-    for error in ERRORS:
-        type_ = f"urn:primesvc:problem:{error.slug}"
-        assert type_ in by_status[str(error.status)], error
-        assert f"`{type_}` ({error.status})" in types["description"]
+    for problem in PROBLEMS:
+        assert problem.type in by_status[str(problem.status)], problem
+        assert f"`{problem.type}` ({problem.status})" in types["description"]
     assert {type_ for told in by_status.values() for type_ in told} == set(types["enum"])
 
 
 def test_it_tells_of_every_member_of_problems() -> None:
     """What errors add to their problem documents is told of."""
-    assert set(problems._MEMBERS) <= set(SCHEMAS["Problem"]["properties"])
+    assert set(MEMBERS) <= set(SCHEMAS["Problem"]["properties"])
 
 
 def test_it_has_the_choices_that_the_code_has() -> None:

@@ -1,0 +1,1 @@
+"""Tests of the connections of our own server process; attacks on them: `tests.faults`."""

@@ -78,8 +78,9 @@ class Connection(web.RequestHandler):
         """What is still to come of the body of the request before, which nobody asked for."""
         self.surplus_bytes = 0
         """Bytes that came of the body of the last request, without those beside its head."""
-        self.used_s = 0.0
-        """When the last request ended, or the connection was made."""
+        self.made_s = 0.0
+        self.ended_s = 0.0
+        """When the last request ended."""
         self.head_s: float | None = None
         """When the first bytes of the next request came."""
         self.half_closed = False
@@ -94,9 +95,14 @@ class Connection(web.RequestHandler):
         """Whether a request is under way."""
         return self.request is not None or (self.body is not None and not self.body.is_eof())
 
+    @property
+    def used_s(self) -> float:
+        """When the last request ended, or the connection was made."""
+        return self.ended_s or self.made_s
+
     def idle(self, now_s: float) -> bool:
         """Whether nothing is under way, neither a request nor an answer."""
-        settled = now_s - max(self.used_s, self.head_s or 0.0) >= SETTLE_S
+        settled = now_s - max(self.ended_s, self.head_s or 0.0) >= SETTLE_S
         return settled and not self.busy and not self.wire.get_write_buffer_size()
 
     def waits_for(self) -> tuple[Wait, float] | None:
@@ -121,14 +127,14 @@ class Connection(web.RequestHandler):
             body = self.request.content
             self.body = None if body.is_eof() else body
             self.request = None
-        self.used_s = self.clock()
+        self.ended_s = self.clock()
         if self.half_closed:
             self._leave_soon()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Let it in, or have it refused."""
         self.wire = cast("asyncio.Transport", transport)
-        self.used_s = self.clock()
+        self.made_s = self.clock()
         if self.gate.opened(self):
             super().connection_made(transport)
             raw = transport.get_extra_info("socket")

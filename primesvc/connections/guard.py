@@ -54,7 +54,8 @@ class Guard:
             Wait.LEAVING: LEAVING_S,
         }
         self._look_s = min(LOOK_S, stall_timeout_s / 2)
-        self._open: set[Connection] = set()
+        self._open: dict[Connection, None] = {}
+        """In the order in which they came."""
         self._idle: list[tuple[float, Connection]] = []
         """Connections that were idle when last looked for, that for the longest time at the end."""
         self._look_for_idle_s = 0.0
@@ -83,12 +84,12 @@ class Guard:
         """Let a connection in, instead of the one that is idle for the longest time if need be."""
         if len(self._open) >= self._limit and not self._close_idle():
             return False
-        self._open.add(connection)
+        self._open[connection] = None
         return True
 
     def closed(self, connection: Connection) -> None:
         """A connection is closed."""
-        self._open.discard(connection)
+        self._open.pop(connection, None)
 
     def refuse(self, transport: asyncio.Transport) -> None:
         """Answer on a connection that was not let in, and close it."""
@@ -108,7 +109,7 @@ class Guard:
         if now_s >= self._look_for_idle_s:
             # One look serves many newcomers: who becomes idle later is idle for a shorter time.
             found = [(each.used_s, each) for each in self._open if each.idle(now_s)]
-            self._idle = sorted(found, key=lambda item: item[0], reverse=True)
+            self._idle = sorted(found, key=lambda item: item[0])[::-1]
             if not found:
                 self._look_for_idle_s = now_s + BARREN_S
         return bool(self._idle)
@@ -123,7 +124,7 @@ class Guard:
         return False
 
     def _cut(self, connection: Connection) -> None:
-        self._open.discard(connection)  # there is room from now on
+        self._open.pop(connection, None)  # there is room from now on
         connection.wire.abort()
 
     async def _look_again_and_again(self) -> None:

@@ -11,20 +11,20 @@ from primesvc.jobs.job import Job
 from primesvc.kinds.base import Question
 from primesvc.states import State
 from primesvc.web.links import path_of
-from primesvc.web.negotiation import json_writer
+from primesvc.web.negotiation import as_written, wants_strings
 from primesvc.web.problems import problem_document
 
 
 def job_document(request: web.Request, job: Job) -> dict[str, Any]:
     """All that is known of a job. Numbers as strings if the request has `numbers=string`."""
-    written = json_writer(request)
+    strings = wants_strings(request)
     return {
         "id": job.id,
         "kind": job.kind,
         "state": job.state.value,
-        **written(job.question.parameters),
+        **as_written(job.question.parameters, strings=strings),
         "progress": job.progress,
-        **written(job.work.findings),
+        **as_written(job.work.findings, strings=strings),
         "rate": job.rate and round(job.rate),
         "eta_s": None if job.eta_s is None else round(job.eta_s, 3),
         "created": _time(job.created_s),
@@ -49,11 +49,11 @@ def estimate_document(
     request: web.Request, question: Question, expected: Mapping[str, Any], seconds: float
 ) -> dict[str, Any]:
     """What a job would give and cost, before it is submitted."""
-    written = json_writer(request)
+    strings = wants_strings(request)
     return {
         "kind": question.kind,
-        **written(question.parameters),
-        "estimate": {**written(expected), "seconds": round(seconds, 6)},
+        **as_written(question.parameters, strings=strings),
+        "estimate": {**as_written(expected, strings=strings), "seconds": round(seconds, 6)},
     }
 
 

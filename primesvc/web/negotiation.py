@@ -2,7 +2,7 @@
 
 import ipaddress
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 
 from aiohttp import web
@@ -28,19 +28,14 @@ def wants_strings(request: web.Request) -> bool:
     return read_choice("numbers", request.query.get("numbers", "number"), NUMBERS) == "string"
 
 
-def json_writer(request: web.Request) -> Callable[[Any], Any]:
-    """What makes of a value what stands for it in JSON: its numbers as strings, if they are wanted.
-
-    Raises `InvalidParameter`.
-    """
-    return _with_strings if wants_strings(request) else lambda value: value
-
-
-def _with_strings(value: Any) -> Any:
+def as_written(value: Any, *, strings: bool) -> Any:
+    """The value as it is, or with its whole numbers as strings, however deep they stand."""
+    if not strings:
+        return value
     if isinstance(value, Mapping):
-        return {name: _with_strings(member) for name, member in value.items()}
+        return {name: as_written(member, strings=True) for name, member in value.items()}
     if isinstance(value, list | tuple):
-        return [_with_strings(member) for member in value]
+        return [as_written(member, strings=True) for member in value]
     return str(value) if type(value) is int else value
 
 

@@ -15,11 +15,6 @@ def packed_pieces() -> int:
     return sum(isinstance(thing, Packed) for thing in gc.get_objects())
 
 
-def has_more_than(job: Job, pieces: int) -> bool:
-    """Whether more pieces of a job than that are done."""
-    return job.collected.pieces_done > pieces
-
-
 async def test_nothing_waits_with_primes_in_hand() -> None:
     """A job that keeps its primes leaves them to the cache while it waits for the next call.
 
@@ -30,10 +25,16 @@ async def test_nothing_waits_with_primes_in_hand() -> None:
         job = await service.submit(Range(5, 4 * 10**8))
         assert job.collected.plan.keep
         before = packed_pieces()
-        for done in range(3):
+        for _ in range(3):
             await eventually(lambda: executor.held > 0)
+            done = job.collected.pieces_done
             executor.run()
-            await eventually(partial(has_more_than, job, done))
+            await eventually(partial(has_more, job, done))
         assert not job.state.final
         assert packed_pieces() == before == 0
         executor.drop()
+
+
+def has_more(job: Job, pieces: int) -> bool:
+    """Whether a job has collected more than so many pieces."""
+    return job.collected.pieces_done > pieces

@@ -1,7 +1,7 @@
 """The event streams of one application: counts them, and makes the events that they send.
 
 However many streams watch a job, an update is serialised once. The id of an
-event counts the pieces done, so a client that reconnects with `Last-Event-ID`
+event counts what became known, so a client that reconnects with `Last-Event-ID`
 gets nothing twice.
 """
 

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from primesvc.compute.arena import Arena
 from primesvc.compute.backend import BackendSnapshot, CallResult
-from primesvc.compute.worker_process import WorkerProcess
+from primesvc.compute.worker_process import NotBegun, WorkerProcess
 from primesvc.errors import ServiceClosed, WorkerDied, WorkersUnavailable
 
 log = logging.getLogger(__name__)
@@ -123,8 +123,8 @@ class LocalBackend:
         `WorkerDied` if the call loses `MAX_DEATHS` workers, `WorkersUnavailable` if
         none can be started, and `ServiceClosed`. Cancelled, it kills the worker.
         """
-        why = ""
-        for _ in range(MAX_DEATHS):
+        why, deaths = "", 0
+        while deaths < MAX_DEATHS:
             worker = await self._take()
             slot = self._arena.lease() if self._arena else None
             call = partial(function, *args, None if slot is None else slot.ref)
@@ -136,9 +136,10 @@ class LocalBackend:
                     slot.release()
                 if not isinstance(error, BrokenExecutor):
                     raise
-                why = worker.why
+                if not isinstance(error, NotBegun):
+                    why, deaths = worker.why, deaths + 1
+                    self._lost_calls += 1
             self._check_open()
-            self._lost_calls += 1
         raise WorkerDied(MAX_DEATHS, why)
 
     async def _call(self, worker: Worker, call: Callable[[], Any], deadline_s: float | None) -> Any:

@@ -64,6 +64,8 @@ def _prepare(pipe: Connection) -> None:
     # Ctrl-C reaches the whole process group; only the server decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    if hasattr(signal, "pthread_sigmask"):  # not on Windows
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
     signal.set_wakeup_fd(-1)
     if hasattr(os, "nice"):  # not on Windows
         os.nice(NICE)

@@ -9,9 +9,11 @@ import contextlib
 import multiprocessing
 import pickle
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import BrokenExecutor, Executor, Future
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.context import BaseContext
 from queue import SimpleQueue
@@ -21,11 +23,16 @@ from primesvc.compute.worker_main import Hello, main
 
 T = TypeVar("T")
 
+
+class NotBegun(BrokenExecutor):
+    """The process had ended before it got the call."""
+
+
 EXIT_S: Final = 1.0
 """Seconds that a process whose pipe is closed is waited for before it is killed. It has
 ended already, but one whose fork server is stopped is not reported as ended."""
 
-_PRELOAD: Final = ["primesvc.compute.worker", "primesvc.compute.worker_main"]
+_PRELOAD: Final = ["primesvc.compute.preload"]
 
 
 def start_context() -> BaseContext:
@@ -113,7 +120,7 @@ class WorkerProcess(Executor):
         """The thread: start the process, pass calls on and answers back, tidy up."""
         try:
             try:
-                with _interrupts_blocked():
+                with _signals_blocked():
                     self._process.start()
             finally:
                 theirs.close()  # else the end of the process would not be the end of the pipe
@@ -134,12 +141,14 @@ class WorkerProcess(Executor):
         self.ended.set_result(None)
 
     def _pass_on(self, call: bytes, future: "Future[Any]") -> None:
+        error: type[BrokenExecutor] = NotBegun
         try:
             self._ours.send_bytes(call)
+            error = BrokenExecutor
             answer = self._ours.recv_bytes()
         except (EOFError, OSError):
             # Whoever gets the error may take it that nothing writes to shared memory any more.
-            future.set_exception(BrokenExecutor(self.how_it_ended()))
+            future.set_exception(error(self.how_it_ended()))
             return
         try:
             succeeded, value = pickle.loads(answer)  # noqa: S301 - from a process of ours
@@ -174,12 +183,17 @@ class WorkerProcess(Executor):
 
 
 @contextlib.contextmanager
-def _interrupts_blocked() -> Iterator[None]:
-    """Block Ctrl-C in what this thread starts: it would end workers before they ignore it."""
-    if not hasattr(signal, "pthread_sigmask"):  # Windows
+def _signals_blocked() -> Iterator[None]:
+    """Block signals for the whole process group in what this thread starts.
+
+    Ctrl-C would end workers before they ignore it, SIGTERM the fork server that is
+    needed until the last answer is given.
+    """
+    if sys.platform == "win32":
         yield
         return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    resource_tracker.ensure_running()  # it would unblock them
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
     try:
         yield
     finally:

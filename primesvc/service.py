@@ -266,7 +266,7 @@ class PrimeService:
             worker.examine, self.engine.name, number, cost_s=NUMBER_S, take=lambda r: r.value.facts
         )
 
-    async def are_prime(self, numbers: Sequence[int] | NDArray[np.uint64]) -> list[bool]:
+    async def are_prime(self, numbers: Sequence[int] | NDArray[np.integer[Any]]) -> list[bool]:
         """Whether each of up to 100,000 numbers is a prime; 5 µs a number on one core.
 
         Raises `RangeNotAllowed` for more of them, and for numbers that are negative or
@@ -385,10 +385,10 @@ class PrimeService:
         return f"<PrimeService {self.engine.name}, {self.workers} workers, {len(self.jobs)} jobs>"
 
 
-def _array(numbers: Sequence[int] | NDArray[np.uint64]) -> NDArray[np.uint64]:
+def _array(numbers: Sequence[int] | NDArray[np.integer[Any]]) -> NDArray[np.uint64]:
     if isinstance(numbers, np.ndarray):
         if numbers.dtype == np.uint64:
-            return numbers
+            return numbers.astype(np.uint64, copy=False)
         numbers = numbers.tolist()
     for type_ in set(map(type, numbers)) - {int}:
         raise TypeError(f"numbers are int, not {type_.__name__}")

@@ -72,7 +72,7 @@ def factors(number: int) -> tuple[tuple[int, int], ...]:
         while number % prime == 0:
             found[prime] += 1
             number //= prime
-    found.update(_splitter()(number))
+    found.update(large_splitter()(number))
     return tuple(sorted(found.items()))
 
 
@@ -113,7 +113,7 @@ def _rho(number: int, c: int) -> int:
 
 
 @cache
-def _splitter() -> Callable[[int], list[int]]:
+def large_splitter() -> Callable[[int], list[int]]:
     """What does as `split` does: FLINT, where it is installed."""
     try:
         from flint import fmpz

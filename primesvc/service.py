@@ -1,18 +1,22 @@
 """PrimeService: everything primesvc does, without HTTP."""
 
+import asyncio
 import logging
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import AsyncExitStack, aclosing
 from enum import StrEnum
+from itertools import chain
 from types import TracebackType
-from typing import Any, Final, NoReturn, Self, cast
+from typing import Any, Final, NoReturn, Self, TypeVar, cast
 
 import numpy as np
 from aiocache.base import BaseCache
 from numpy.typing import NDArray
 
 from primesvc.budget import Budget
+from primesvc.compute import worker
+from primesvc.compute.backend import CallResult
 from primesvc.compute.cpus import usable_cpus
 from primesvc.compute.memory import usable_memory_bytes
 from primesvc.errors import ServiceClosed
@@ -22,6 +26,7 @@ from primesvc.jobs.table import JobTable
 from primesvc.kinds.base import Question
 from primesvc.kinds.count import Count
 from primesvc.kinds.primes import Primes
+from primesvc.numbers import NumberFacts, check_how_many
 from primesvc.results.buffers import Buffers, Lease
 from primesvc.results.layout import Layout
 from primesvc.results.pieces import cut_page, piece_bytes, prime_arrays, reading_s
@@ -30,13 +35,30 @@ from primesvc.results.result import Result
 from primesvc.runtime import Runtime, Snapshot, open_runtime
 from primesvc.settings import Settings
 from primesvc.sieve.engine import Engine
-from primesvc.sieve.range import Range
+from primesvc.sieve.range import Range, check_number
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 SMALL_BODY_BYTES: Final = 16 * 2**10
 """Bodies up to here are made on the event loop and kept with their job: 2,000
 primes take 20 µs, a fraction of the round trip to a worker."""
+
+NUMBER_S: Final = 5e-3
+"""Seconds that it takes to examine one number, or a few times as many; see `sieve.number`."""
+
+READ_S_PER_BYTE: Final = 0.3e-6
+"""Seconds to read a list of numbers: 2^64-1 and the like takes 3 µs, plain digits less."""
+
+READ_BYTES_PER_BYTE: Final = 32
+"""Memory that what is read takes at the most: `[[],[],[]` is a list of lists."""
+
+TEST_S: Final = 5e-6
+"""Seconds to test a number: those just below 2^64 that are primes take as long."""
+
+TEST_NUMBERS: Final = 2**13
+"""Numbers tested in one call: they take 40 ms at the most."""
 
 
 class Readiness(StrEnum):
@@ -239,6 +261,71 @@ class PrimeService:
         await job.wait()
         return job.count
 
+    async def number(self, number: int) -> NumberFacts:
+        """Everything about a number: whether it is a prime, its factors, its neighbours.
+
+        Takes milliseconds. Raises `RangeNotAllowed` for one that is negative or above 2^64 - 1.
+        """
+        check_number(number)
+        return await self._call(
+            worker.examine, self.engine.name, number, cost_s=NUMBER_S, take=lambda r: r.value.facts
+        )
+
+    async def are_prime(self, numbers: Sequence[int] | NDArray[np.integer[Any]]) -> list[bool]:
+        """Whether each of up to 100,000 numbers is a prime; 5 µs a number on one core.
+
+        Raises `RangeNotAllowed` for more of them, and for numbers that are negative or
+        above 2^64 - 1, and `TypeError` for those that are not `int`.
+        """
+        check_how_many(len(numbers))
+        array = _array(numbers)
+        parts = [array[at : at + TEST_NUMBERS] for at in range(0, len(array), TEST_NUMBERS)]
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(self._are_prime(part)) for part in parts]
+        return list(chain.from_iterable(task.result() for task in tasks))
+
+    async def _are_prime(self, numbers: NDArray[np.uint64]) -> list[bool]:
+        return await self._call(
+            worker.decide,
+            numbers.tobytes(),
+            cost_s=TEST_S * len(numbers),
+            take=lambda result: np.frombuffer(result.view, np.bool_).tolist(),
+        )
+
+    async def read_numbers(self, text: bytes) -> NDArray[np.uint64]:
+        """The numbers of the JSON object `{"numbers": [...]}`, in any form that the API reads.
+
+        Raises `InvalidParameter` and `RangeNotAllowed`.
+        """
+        return await self._call(
+            worker.read_numbers,
+            text,
+            cost_s=READ_S_PER_BYTE * len(text),
+            memory_bytes=READ_BYTES_PER_BYTE * len(text),
+            take=lambda result: np.frombuffer(result.view, np.uint64).copy(),
+        )
+
+    async def _call(
+        self,
+        function: Callable[..., Any],
+        *args: object,
+        cost_s: float,
+        memory_bytes: int = 0,
+        take: Callable[[CallResult], T],
+    ) -> T:
+        """What `take` makes of the result of one call in a queue of its own."""
+        queue = self.runtime.dispatcher.queue(function.__name__, work_s=cost_s)
+        call = queue.submit(function, *args, cost_s=cost_s, memory_bytes=memory_bytes)
+        try:
+            result = await call.done
+        except asyncio.CancelledError:
+            call.cancel()
+            raise
+        try:
+            return take(result)
+        finally:
+            result.release()
+
     async def primes(self, job: Job) -> AsyncGenerator[NDArray[np.uint64], None]:
         """The primes of a succeeded job, ascending, as uint64 arrays of up to 2^16 each.
 
@@ -304,6 +391,18 @@ class PrimeService:
         if self.closed:
             return "<PrimeService closed>"
         return f"<PrimeService {self.engine.name}, {self.workers} workers, {len(self.jobs)} jobs>"
+
+
+def _array(numbers: Sequence[int] | NDArray[np.integer[Any]]) -> NDArray[np.uint64]:
+    if isinstance(numbers, np.ndarray):
+        if numbers.dtype == np.uint64:
+            return numbers.astype(np.uint64, copy=False)
+        numbers = numbers.tolist()
+    for type_ in set(map(type, numbers)) - {int}:
+        raise TypeError(f"numbers are int, not {type_.__name__}")
+    for number in (min(numbers, default=0), max(numbers, default=0)):
+        check_number(number)
+    return np.array(numbers, np.uint64)
 
 
 def _question(asked: Question | Range) -> Question:

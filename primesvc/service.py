@@ -30,7 +30,7 @@ from primesvc.numbers import NumberFacts, check_how_many
 from primesvc.results.buffers import Buffers, Lease
 from primesvc.results.layout import Layout
 from primesvc.results.pieces import cut_page, piece_bytes, prime_arrays, reading_s
-from primesvc.results.reader import ByteReader, Part, full_bytes, gentle_bytes
+from primesvc.results.reader import ByteReader, Part, full_bytes, gentle_bytes, held_bytes
 from primesvc.results.result import Result
 from primesvc.runtime import Runtime, Snapshot, open_runtime
 from primesvc.settings import Settings
@@ -342,23 +342,24 @@ class PrimeService:
     async def page(self, result: Result, offset: int, limit: int) -> Result | None:
         """The primes at the positions [offset, offset + limit) of a result; None if there are none.
 
-        Costs the same anywhere: at most two pieces are looked into. Raises `ServiceFull`.
+        Costs the same anywhere: at most two pieces are looked into.
         """
         work_s = reading_s(self.runtime.source, result.plan, 2)
         queue = self.runtime.dispatcher.queue(f"page {result.plan.range}", work_s=work_s)
-        with self.runtime.buffers.lease(2 * piece_bytes(result.plan)):
+        pieces = min(2, len(result.plan.indices))
+        async with self.runtime.buffers.working(pieces * piece_bytes(result.plan)):
             return await cut_page(self.runtime.source, result, queue, offset, limit)
 
     def lease(self, layout: Layout) -> Lease:
         """Memory to send a file with, to be held while it is sent. Raises `ServiceFull`.
 
-        As it is it suffices to read gently, extended to read at full speed.
+        As it is it suffices for what was read gently, extended to read at full speed.
         """
         return self.runtime.buffers.lease(
-            gentle_bytes(layout), for_speed=full_bytes(layout, self.runtime.source)
+            held_bytes(layout), for_speed=full_bytes(layout, self.runtime.source)
         )
 
-    def read(
+    async def read(
         self,
         layout: Layout,
         first: int,
@@ -367,12 +368,20 @@ class PrimeService:
         coding: str | None = None,
         gentle: bool = False,
     ) -> AsyncGenerator[Part, None]:
-        """The bytes [first, stop) of a result in a format; see `results.reader.ByteReader`."""
+        """The bytes [first, stop) of a result in a format; see `results.reader.ByteReader`.
+
+        With `gentle` memory is taken while the generator is open: close it before waiting long.
+        """
         queue = self.runtime.dispatcher.queue(f"read {layout.result.plan.range}")
         reader = ByteReader(
             self.runtime.source, layout, queue, first, stop, coding=coding, gentle=gentle
         )
-        return reader.parts()
+        async with AsyncExitStack() as stack:
+            if gentle:
+                memory = self.runtime.buffers.working(gentle_bytes(layout))
+                await stack.enter_async_context(memory)
+            async for part in await stack.enter_async_context(aclosing(reader.parts())):
+                yield part
 
     async def small_body(self, job: Job, format_: Format) -> bytes | None:
         """The whole file if it is small, else None. Kept with the job. Raises as `Job.check`."""

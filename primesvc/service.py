@@ -6,7 +6,7 @@ from concurrent.futures import Executor
 from contextlib import AsyncExitStack, aclosing
 from enum import StrEnum
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final, NoReturn, Self, cast
 
 import numpy as np
 from aiocache.base import BaseCache
@@ -47,6 +47,16 @@ class Readiness(StrEnum):
     DRAINING = "draining"  # what is there can still be read, new jobs are refused
 
 
+class _NotRunning:
+    """Stands for the runtime while there is none: whatever is asked of it raises."""
+
+    def __getattr__(self, name: str) -> NoReturn:
+        raise ServiceClosed("the service is not running: enter it with `async with`")
+
+
+NOT_RUNNING: Final = cast("Runtime", _NotRunning())
+
+
 class PrimeService:
     """Sieves ranges on all cores and hands out their primes; enter it with `async with`.
 
@@ -84,15 +94,16 @@ class PrimeService:
                 self._budget.total_bytes >> 20,
                 usable_bytes >> 20,
             )
-        self._runtime: Runtime | None = None
+        self.runtime = NOT_RUNNING
+        """The parts of the service while it runs; for whoever has to look inside."""
         self._exit = AsyncExitStack()
         self._warming = False
         self._draining = False
 
     async def __aenter__(self) -> Self:
-        if self._runtime is not None:
+        if not self.closed:
             raise RuntimeError("this service is running: make one for each application")
-        self._runtime = await self._exit.enter_async_context(
+        self.runtime = await self._exit.enter_async_context(
             open_runtime(
                 self.settings,
                 self._budget,
@@ -114,22 +125,15 @@ class PrimeService:
 
     async def close(self) -> None:
         """Cancel what runs, stop the workers; may be called again. Bounded in time."""
-        if self._runtime is not None:
+        if not self.closed:
             self.drain()
-            self._runtime = None
+            self.runtime = NOT_RUNNING
         await self._exit.aclose()
 
     @property
     def closed(self) -> bool:
         """Whether the service is not (or no longer) entered."""
-        return self._runtime is None
-
-    @property
-    def runtime(self) -> Runtime:
-        """The parts of the service while it runs; for whoever has to look inside."""
-        if self._runtime is None:
-            raise ServiceClosed("the service is not running: enter it with `async with`")
-        return self._runtime
+        return self.runtime is NOT_RUNNING
 
     @property
     def engine(self) -> Engine:
@@ -156,9 +160,9 @@ class PrimeService:
         """Whether the service should be sent work."""
         if self._draining:
             return Readiness.DRAINING
-        if self._runtime is None:
+        if self.closed:
             return Readiness.STARTING
-        backend = self._runtime.backend.snapshot()
+        backend = self.runtime.backend.snapshot()
         starting = backend.problem is not None or (self._warming and not backend.pids)
         return Readiness.STARTING if starting else Readiness.READY
 
@@ -193,7 +197,8 @@ class PrimeService:
 
     def find(self, asked: Question | Range) -> Job | None:
         """The job for a question, if there is one that has a result or will have."""
-        return self.runtime.jobs.find(_question(asked))
+        # Not by `_question`: a service is asked for nothing more often.
+        return self.runtime.jobs.find(Primes(asked) if isinstance(asked, Range) else asked)
 
     def estimate(self, asked: Question | Range) -> tuple[Mapping[str, Any], float]:
         """About what a job would find, and how many seconds it would take here.

@@ -61,8 +61,11 @@ def _pickled_error(error: Exception) -> bytes:
 
 
 def _prepare(pipe: Connection) -> None:
-    # Ctrl-C reaches the whole process group; only the server decides what it means.
+    # Ctrl-C and the end of a terminal reach the whole process group; only the server
+    # decides what they mean.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(signal, "SIGHUP"):  # not on Windows
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     if hasattr(signal, "pthread_sigmask"):  # not on Windows
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})

@@ -32,6 +32,11 @@ EXIT_S: Final = 1.0
 """Seconds that a process whose pipe is closed is waited for before it is killed. It has
 ended already, but one whose fork server is stopped is not reported as ended."""
 
+_GROUP_SIGNALS: Final = (
+    {signal.SIGINT, signal.SIGTERM, signal.SIGHUP} if sys.platform != "win32" else set()
+)
+"""What is sent to a whole process group, and is the server's to answer."""
+
 _PRELOAD: Final = ["primesvc.compute.preload"]
 
 
@@ -186,14 +191,14 @@ class WorkerProcess(Executor):
 def _signals_blocked() -> Iterator[None]:
     """Block signals for the whole process group in what this thread starts.
 
-    Ctrl-C would end workers before they ignore it, SIGTERM the fork server that is
-    needed until the last answer is given.
+    Ctrl-C and SIGHUP would end workers before they ignore them, and these and SIGTERM
+    the fork server, which is needed until the last answer is given.
     """
     if sys.platform == "win32":
         yield
         return
     resource_tracker.ensure_running()  # it would unblock them
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _GROUP_SIGNALS)
     try:
         yield
     finally:

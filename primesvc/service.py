@@ -24,7 +24,7 @@ from primesvc.kinds.count import Count
 from primesvc.kinds.primes import Primes
 from primesvc.results.buffers import Buffers, Lease
 from primesvc.results.layout import Layout
-from primesvc.results.pieces import cut_page, piece_bytes, prime_arrays
+from primesvc.results.pieces import cut_page, piece_bytes, prime_arrays, reading_s
 from primesvc.results.reader import ByteReader, Part, full_bytes, gentle_bytes
 from primesvc.results.result import Result
 from primesvc.runtime import Runtime, Snapshot, open_runtime
@@ -245,8 +245,10 @@ class PrimeService:
         Constant memory whatever the range. Raises as `Job.check` does.
         """
         job.check()
-        queue = self.runtime.dispatcher.queue(f"primes {job.range}")
-        async with aclosing(prime_arrays(self.runtime.source, job.collected.plan, queue)) as arrays:
+        source, plan = self.runtime.source, job.collected.plan
+        work_s = reading_s(source, plan, len(plan.indices))
+        queue = self.runtime.dispatcher.queue(f"primes {job.range}", work_s=work_s)
+        async with aclosing(prime_arrays(source, plan, queue)) as arrays:
             async for array in arrays:
                 yield array
 
@@ -255,7 +257,8 @@ class PrimeService:
 
         Costs the same anywhere: at most two pieces are looked into. Raises `ServiceFull`.
         """
-        queue = self.runtime.dispatcher.queue(f"page {result.plan.range}")
+        work_s = reading_s(self.runtime.source, result.plan, 2)
+        queue = self.runtime.dispatcher.queue(f"page {result.plan.range}", work_s=work_s)
         with self.runtime.buffers.lease(2 * piece_bytes(result.plan)):
             return await cut_page(self.runtime.source, result, queue, offset, limit)
 

@@ -28,9 +28,10 @@ the fork server is still taken for alive, and a system that is out of processes 
 START_PAUSE_S: Final = 0.1
 """Seconds between two of these; doubled from one to the next."""
 
-START_TIMEOUT_S: Final = 5.0
-"""Seconds that a worker may take to start, which takes 0.05, and the first one 0.3; doubled
-from one try to the next. A fork server that is stopped would take for ever."""
+START_TIMEOUT_S: Final = 20.0
+"""Seconds that a worker may take to start; doubled from one try to the next. It takes 0.05, the
+first one 0.3, ten times that on a busy machine, and it imports the main module, whatever that
+does. A fork server that is stopped would take for ever."""
 
 END_S: Final = 2.0
 """Seconds that killed processes are waited for: the kernel may hold one that waits for a disk."""

@@ -41,6 +41,10 @@ class Admission:
             )
         return seconds
 
+    def work_s(self, question: Question) -> float:
+        """About how many seconds of one worker a job for it takes, if nothing is known."""
+        return self._estimate_s(question) * self._workers
+
     def check_known(self, question: Question) -> None:
         """Raise `RangeNotAllowed` if a job that was let in once needs more memory than there is."""
         question.check(replace(self._limits, max_span=MAX_NUMBER + 1))

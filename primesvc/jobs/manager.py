@@ -86,7 +86,8 @@ class JobManager:
 
     async def _run(self, job: Job) -> None:
         job.start()
-        queue = self._dispatcher.queue(job.question.key)
+        work_s = self.admission.work_s(job.question)
+        queue = self._dispatcher.queue(job.question.key, work_s=work_s)
         try:
             await job.work.run(self._resources, queue)
         except PrimesvcError as error:
@@ -112,8 +113,8 @@ class JobManager:
     def cancel(self, job: Job) -> None:
         """Stop a job; what it shares with others goes on. Nothing if it is finished.
 
-        Chunks that no worker has begun are dropped, those begun end within
-        a chunk's time.
+        Calls that no worker has begun are dropped; those begun end within 0.1 s, or
+        are ended with their workers.
         """
         task = self._running.get(job.id)
         if task is not None and not job.state.final:

@@ -187,7 +187,8 @@ class Journal:
         self._waiting = Notes()
         if not notes:
             return
-        writing = asyncio.ensure_future(self._in_thread(lambda: self._file.write(notes)))
+        loop = asyncio.get_running_loop()
+        writing = loop.run_in_executor(self._thread, self._file.write, notes)
         try:
             while not (await asyncio.wait([writing], timeout=HANG_S))[0]:
                 self._note_problem(_HANGS)
@@ -229,9 +230,10 @@ class Journal:
             if self._problem is not None:
                 self._wake.set()
                 pause_s = RETRY_S
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(pause_s):
-                    await self._hurry.wait()
+            if pause_s > 0:  # to be woken takes a few rounds of the loop, which may be busy
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(pause_s):
+                        await self._hurry.wait()
             if not self._closing:
                 self._hurry.clear()
 

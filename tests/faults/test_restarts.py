@@ -1,5 +1,6 @@
 """A server that is killed again and again, with a journal."""
 
+import asyncio
 import contextlib
 import os
 import random
@@ -146,6 +147,20 @@ async def test_a_terminated_server_takes_no_requests_but_loses_no_job(tmp_path: 
             await client.job(job_id)
         await server.start()
         assert (await client.ended(job_id))["count"] == PI_OF_POWERS[9]
+
+
+async def test_a_job_that_was_answered_for_survives_a_kill(tmp_path: Path) -> None:
+    """With `--journal-sync` the server may be killed right after any answer."""
+    flags = ("--workers", "2", "--journal", str(tmp_path / "journal"), "--journal-sync")
+    async with Server(*flags) as server, Client(server) as client:
+        submitted = set()
+        for kills in range(3):
+            ends = range(10**12 + 100 * kills, 10**12 + 100 * kills + 20)
+            submitted.update(await asyncio.gather(*(client.submit(0, end) for end in ends)))
+            await server.kill()
+            await server.start()
+            async with client.session.get(f"{server.url}/jobs?limit=1000") as answer:
+                assert {job["id"] for job in (await answer.json())["jobs"]} == submitted
 
 
 @pytest.fixture

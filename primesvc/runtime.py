@@ -24,7 +24,7 @@ from primesvc.compute.executor import ExecutorBackend
 from primesvc.compute.histogram import Histogram
 from primesvc.compute.local import LocalBackend
 from primesvc.jobs.admission import Admission
-from primesvc.jobs.journal import Journal
+from primesvc.jobs.journal import Journal, JournalSnapshot
 from primesvc.jobs.manager import JobManager
 from primesvc.jobs.recorder import NullRecorder, Recorder
 from primesvc.jobs.table import JobTable
@@ -75,6 +75,8 @@ class Snapshot:
     """How many jobs are known, by state."""
     jobs_ended: Mapping[State, int]
     """How many jobs ended in each state so far, also those that were forgotten since."""
+    journal: JournalSnapshot | None
+    """None without a journal."""
     pieces: StoreStats
     cache: CacheStats | None
     """None for an embedder's cache of another kind than ours."""
@@ -95,6 +97,8 @@ class Runtime:
     store: SegmentStore
     jobs: JobTable
     manager: JobManager
+    recorder: NullRecorder
+    """What notes jobs in the journal, if there is one."""
     buffers: Buffers
     """Memory for results on their way to clients."""
     source: Source
@@ -122,6 +126,7 @@ class Runtime:
             calls=self.dispatcher.calls,
             jobs=Counter(job.state for job in self.jobs),
             jobs_ended=self.manager.ended,
+            journal=self.recorder.snapshot(),
             pieces=replace(self.store.stats),
             cache=cache,
             memory=tuple(memory),
@@ -205,6 +210,7 @@ async def open_runtime(
             store=store,
             jobs=jobs,
             manager=manager,
+            recorder=recorder,
             buffers=Buffers(budget.buffer_bytes - shared * SLOT_BYTES),
             source=Source(store, engine, ahead=ahead, call_bytes=SLOT_BYTES),
         )
@@ -213,6 +219,6 @@ async def open_runtime(
 async def _open_recorder(settings: Settings, stack: AsyncExitStack) -> NullRecorder:
     if not settings.journal:
         return NullRecorder()
-    journal = await Journal.open(Path(settings.journal))
+    journal = await Journal.open(Path(settings.journal), sync=settings.journal_sync)
     stack.push_async_callback(journal.close)
-    return Recorder(journal)
+    return Recorder(journal, sync=settings.journal_sync)

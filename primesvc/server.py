@@ -88,7 +88,8 @@ async def _serve(settings: Settings) -> None:
     with ExitStack() as stack:
         stack.enter_context(guard)
         try:
-            await runner.setup()
+            if not await _set_up(runner, stop):
+                return
             listener = await _listen(_protocols(runner, guard), settings)
             if settings.unix_socket:
                 stack.callback(_remover(Path(settings.unix_socket)))
@@ -102,6 +103,20 @@ async def _serve(settings: Settings) -> None:
             _say("stopping: answers under way are finished first; again to stop at once")
         finally:
             await _stop(runner, listener, app, settings.drain_s, hurry)
+
+
+async def _set_up(runner: web.AppRunner, stop: asyncio.Event) -> bool:
+    """Open the service, unless told to stop meanwhile: a journal's file system may not answer."""
+    opening = asyncio.create_task(runner.setup())
+    stopped = asyncio.create_task(stop.wait())
+    await asyncio.wait({opening, stopped}, return_when=asyncio.FIRST_COMPLETED)
+    stopped.cancel()
+    if opening.done():
+        await opening
+        return True
+    opening.cancel()
+    await asyncio.gather(opening, return_exceptions=True)
+    return False
 
 
 def _protocols(runner: web.AppRunner, guard: Guard) -> Callable[[], asyncio.Protocol]:

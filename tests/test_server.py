@@ -402,6 +402,15 @@ def test_help_does_not_tell_the_token(here: Here) -> None:
     assert "horse" not in out
 
 
+def test_a_journal_that_is_no_file_is_refused(here: Here, tmp_path: Path) -> None:
+    """A FIFO, whose open would wait for a writer; with a line, and the exit code of wrong use."""
+    path = tmp_path / "journal"
+    os.mkfifo(path)
+    code, out, errors = here("--port", "0", "--journal", str(path))
+    assert (code, out) == (2, "")
+    assert errors == f"primesvc: the journal {path} cannot be used: it is not a regular file\n"
+
+
 # --- logs ----------------------------------------------------------------------------------------
 
 

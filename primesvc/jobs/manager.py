@@ -53,8 +53,14 @@ class JobManager:
     async def submit(self, question: Question) -> Job:
         """The job for a question: the one there is, or a new one that starts at once.
 
-        Raises `RangeNotAllowed` as `Admission.check` does, `ServiceFull` and `ServiceClosed`.
+        Raises `RangeNotAllowed` as `Admission.check` does, `ServiceFull` and `ServiceClosed`,
+        and with `journal_sync` `JournalBehind`.
         """
+        job = await self._find_or_start(question)
+        await self._recorder.promised(job.id)
+        return job
+
+    async def _find_or_start(self, question: Question) -> Job:
         job = self.table.find(question)
         if job is not None:
             return job

@@ -28,6 +28,7 @@ from primesvc.sieve.grid import CELLS, SEGMENTS, Grid
 from primesvc.sieve.packed import Summary
 from primesvc.sieve.range import Range
 from primesvc.states import State
+from tests.helpers import eventually
 
 UNFINISHED = Range(0, 10**9)
 
@@ -99,6 +100,11 @@ def some_pieces() -> list[Piece]:
     ]
 
 
+async def all_written(journal: Journal) -> None:
+    """Wait until nothing waits to be written."""
+    await eventually(lambda: journal.snapshot().behind_s == 0)
+
+
 async def make(folder: Path) -> tuple[Files, Files]:
     """A journal as it is while it is written, as a kill leaves it, and as it is when closed."""
     path = folder / "made"
@@ -107,7 +113,7 @@ async def make(folder: Path) -> tuple[Files, Files]:
     for job in jobs:
         journal.note(job)
     journal.note_pieces(some_pieces())
-    await journal.flush()
+    await all_written(journal)
     killed = Files.read(path)
     await journal.close()
     closed = Files.read(path)

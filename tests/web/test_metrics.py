@@ -5,6 +5,7 @@ import os
 import signal
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import prometheus_client
@@ -256,6 +257,19 @@ async def test_event_streams_are_counted_while_they_are_open(client: Client) -> 
 
 
 # --- the service behind it -----------------------------------------------------------------------
+
+
+async def test_a_journal_tells_how_far_it_is_behind(
+    tmp_path: Path, aiohttp_client: AiohttpClient
+) -> None:
+    """Not at all, once what was noted is written."""
+    app = create_app(Settings(workers=1, journal=str(tmp_path / "journal")))
+    client = await aiohttp_client(app)
+    await fetch(client, await submit(client, 4, 11))
+    await eventually_scraped(client, "primesvc_journal_behind_seconds", 0)
+    found = await scrape(client)
+    assert found("primesvc_journal_waiting") == 0
+    assert found("primesvc_journal_failing") == 0
 
 
 async def test_the_engine_and_the_workers_are_told(client: Client) -> None:

@@ -50,6 +50,7 @@ async def test_ready_says_how_it_does(api: Api) -> None:
         "engine": {"name": service.engine.name, "version": service.engine.version},
         "workers": 2,
         "worker_deaths": 0,
+        "journal": None,
         "cache": {
             "bytes": 0, "max_bytes": service.runtime.budget.cache_bytes,
             "hits": 0, "misses": 0, "evictions": 0,

@@ -21,6 +21,7 @@ from primesvc.jobs.job import Job
 from primesvc.jobs.table import JobTable
 from primesvc.kinds.base import Question
 from primesvc.kinds.count import Count
+from primesvc.kinds.nth import Nth
 from primesvc.kinds.primes import Primes
 from primesvc.results.buffers import Buffers, Lease
 from primesvc.results.layout import Layout
@@ -233,6 +234,16 @@ class PrimeService:
         job = await self.submit(Count(range_))
         await job.wait()
         return job.count
+
+    async def nth(self, n: int, start: int = 0) -> int:
+        """The n-th prime above `start`, or for a negative n below it.
+
+        Raises `InvalidParameter` for an n of 0, and as `submit` and `Job.check` do.
+        """
+        job = await self.submit(Nth(n, start))
+        await job.wait()
+        prime: int = job.work.findings["result"]["prime"]
+        return prime
 
     async def primes(self, job: Job) -> AsyncGenerator[NDArray[np.uint64], None]:
         """The primes of a succeeded job, ascending, as uint64 arrays of up to 2^16 each.

@@ -1,4 +1,4 @@
-"""The commands that do one thing and end: primes, count, jobs, cancel."""
+"""The commands that do one thing and end: primes, count, nth, jobs, cancel."""
 
 import argparse
 import asyncio
@@ -17,6 +17,7 @@ from primesvc.cli.progress import Progress, on_terminal
 from primesvc.errors import (
     ApiError,
     EngineUnavailable,
+    InvalidParameter,
     InvalidSetting,
     PrimesvcError,
     RangeNotAllowed,
@@ -44,7 +45,9 @@ def run(options: argparse.Namespace) -> Exit:
             return runner.run(_stoppable(command(options)))
     except asyncio.CancelledError:
         return Exit.TERMINATED
-    except (UsageError, RangeNotAllowed, InvalidSetting, EngineUnavailable) as error:
+    except (
+        UsageError, InvalidParameter, RangeNotAllowed, InvalidSetting, EngineUnavailable
+    ) as error:  # fmt: skip
         return complain(error, Exit.USAGE)
     except ApiError as error:
         return complain(error, Exit.USAGE if error.status in (400, 422) else Exit.FAILED)
@@ -90,14 +93,23 @@ async def _count(options: argparse.Namespace) -> Exit:
     return Exit.OK
 
 
+async def _nth(options: argparse.Namespace) -> Exit:
+    progress = _progress(options, fits=on_terminal())
+    with contextlib.closing(progress):
+        async with _service(options, progress) as service:
+            prime = await service.nth(options.n, options.start)
+    _say(str(prime))
+    return Exit.OK
+
+
 async def _jobs(options: argparse.Namespace) -> Exit:
     async with _client(options) as client:
         jobs = await client.jobs(options.state)
     rows = [("ID", "STATE", "KIND", "START", "END", "DONE", "PRIMES")]
     rows += [
         (
-            job.id, job.state, job.kind, str(job.start), str(job.end),
-            f"{job.progress:.0%}", str(job.count),
+            job.id, job.state, job.kind, str(job.start), "" if job.end is None else str(job.end),
+            f"{job.progress:.0%}", "" if job.end is None else str(job.count),
         )
         for job in jobs
     ]  # fmt: skip
@@ -117,6 +129,7 @@ async def _cancel(options: argparse.Namespace) -> Exit:
 _COMMANDS: Final[dict[str, Callable[[argparse.Namespace], Awaitable[Exit]]]] = {
     "primes": _primes,
     "count": _count,
+    "nth": _nth,
     "jobs": _jobs,
     "cancel": _cancel,
 }
@@ -165,7 +178,7 @@ def _check_flags(options: argparse.Namespace, allowed: "tuple[str, ...] | list[s
     if name is None:
         return
     flag = f"--{name.replace('_', '-')}"
-    if name in LOCAL_SETTINGS and options.command in ("primes", "count"):
+    if name in LOCAL_SETTINGS and options.command in ("primes", "count", "nth"):
         raise UsageError(f"{flag} is for work done here, but --server has it done elsewhere")
     raise UsageError(f"{flag} is for serving, not for {options.command}")
 

@@ -36,6 +36,13 @@ a running service. Ctrl-C cancels it, also there.
 """
 
 
+_NTH: Final = """\
+Numbers may be written 1000000, 1_000_000, 1e6, 10**6 or 2^64-1. The work is done
+here, on all processors, or with --server by a running service. Ctrl-C cancels it,
+also there.
+"""
+
+
 def make_parser() -> argparse.ArgumentParser:
     """The parser of the whole command line.
 
@@ -56,6 +63,7 @@ def make_parser() -> argparse.ArgumentParser:
     _add_settings(serve, [item.name for item in fields(Settings)])
     _add_primes(_add(commands, "primes", "print the primes of a range", _RANGE))
     _add_count(_add(commands, "count", "count the primes of a range", _RANGE))
+    _add_nth(_add(commands, "nth", "print the n-th prime", _NTH))
     _add_jobs(_add(commands, "jobs", "list the jobs of a running service"))
     _add_cancel(_add(commands, "cancel", "cancel a job of a running service"))
     return parser
@@ -89,6 +97,19 @@ def _add_primes(parser: argparse.ArgumentParser) -> None:
 
 def _add_count(parser: argparse.ArgumentParser) -> None:
     _add_range(parser)
+    _add_progress(parser)
+    _add_server(parser)
+    _add_settings(parser, LOCAL_SETTINGS)
+
+
+def _add_nth(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "n", metavar="N", type=_number, help="which prime: 1 is the first, -1 the last below START"
+    )
+    parser.add_argument(
+        "--start", type=_number, metavar="NUMBER", default=0,
+        help="the number above which primes are counted, or below (default: 0)",
+    )  # fmt: skip
     _add_progress(parser)
     _add_server(parser)
     _add_settings(parser, LOCAL_SETTINGS)

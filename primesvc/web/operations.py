@@ -36,9 +36,12 @@ async def get_ready(request: web.Request) -> web.Response:
 
 
 def _facts(snapshot: Snapshot) -> dict[str, Any]:
-    cache = snapshot.cache
+    cache, primecount = snapshot.cache, snapshot.engine.primecount
     return {
         "engine": {"name": snapshot.engine.name, "version": snapshot.engine.version},
+        "count_engine": None if primecount is None else {
+            "name": primecount.name, "version": primecount.version,
+        },
         "workers": snapshot.slots,
         "worker_deaths": snapshot.backend.deaths,
         "cache": None if cache is None else {

@@ -23,6 +23,7 @@ from primesvc.compute.dispatcher import INLINE_S, Dispatcher
 from primesvc.compute.executor import ExecutorBackend
 from primesvc.compute.histogram import Histogram
 from primesvc.compute.local import LocalBackend
+from primesvc.compute.long_calls import LongCalls
 from primesvc.jobs.admission import Admission
 from primesvc.jobs.journal import Journal, JournalSnapshot
 from primesvc.jobs.manager import JobManager
@@ -193,7 +194,14 @@ async def open_runtime(
             max_span=settings.max_span, max_s=settings.max_job_s, max_bytes=budget.job_bytes
         )
         admission = Admission(engine, workers=backend.slots, limits=limits)
-        resources = Resources(store, engine, cache_bytes=budget.cache_bytes, ahead=ahead)
+        resources = Resources(
+            store,
+            engine,
+            cache_bytes=budget.cache_bytes,
+            ahead=ahead,
+            # How many processors those of an embedder's executor have, nobody here knows.
+            long_calls=LongCalls(backend.slots, threaded=executor is None),
+        )
         manager = JobManager(jobs, recorder, resources, dispatcher, admission)
         # In reverse: the jobs stop, what they asked for ends with the backend, and so what waits.
         stack.push_async_callback(store.close)

@@ -219,10 +219,11 @@ def _announce(listener: asyncio.Server, app: web.Application, settings: Settings
         how = f"--unix-socket {shlex.quote(where)} "
     else:
         where = url = _url(listener.sockets[0].getsockname())
-    _say(
-        f"primesvc serves on {where} "
-        f"({service.engine.name} {service.engine.version}, {service.workers} workers)"
-    )
+    engine, primecount = service.engine, service.engine.primecount
+    engines = [f"{engine.name} {engine.version}"]
+    if primecount is not None:
+        engines.append(f"{primecount.name} {primecount.version}")
+    _say(f"primesvc serves on {where} ({', '.join(engines)}, {service.workers} workers)")
     if settings.token:
         how += '-H "Authorization: Bearer $PRIMESVC_TOKEN" '
     _say(f"try: curl {how}-X POST '{url}/primes?start_num=4&end_num=11'")

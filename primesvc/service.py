@@ -25,6 +25,7 @@ from primesvc.jobs.job import Job
 from primesvc.jobs.table import JobTable
 from primesvc.kinds.base import Question
 from primesvc.kinds.count import Count
+from primesvc.kinds.nth import Nth
 from primesvc.kinds.primes import Primes
 from primesvc.numbers import NumberFacts, check_how_many
 from primesvc.results.buffers import Buffers, Lease
@@ -260,6 +261,16 @@ class PrimeService:
         job = await self.submit(Count(range_))
         await job.wait()
         return job.count
+
+    async def nth(self, n: int, start: int = 0) -> int:
+        """The n-th prime above `start`, or for a negative n below it.
+
+        Raises `InvalidParameter` for an n of 0, and as `submit` and `Job.check` do.
+        """
+        job = await self.submit(Nth(n, start))
+        await job.wait()
+        prime: int = job.work.findings["result"]["prime"]
+        return prime
 
     async def number(self, number: int) -> NumberFacts:
         """Everything about a number: whether it is a prime, its factors, its neighbours.

@@ -154,7 +154,12 @@ class Settings:
         "auto", str, "name", "what sieves; auto takes the fastest there is", choices=ENGINE_CHOICES
     )
     max_span: int = _setting(
-        10**13, read_whole_number, "numbers", "longest range that is accepted", least=1, most=2**64
+        10**13,
+        read_whole_number,
+        "numbers",
+        "widest range that is sieved, from its start to its end",
+        least=1,
+        most=2**64,
     )
     max_job_s: float = _setting(
         6 * 3600.0, _seconds, "seconds",

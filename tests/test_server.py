@@ -151,7 +151,7 @@ def test_jobs_that_end_soon_are_waited_for(start: Start) -> None:
 def test_it_listens_on_a_unix_socket(start: Start, path: Path) -> None:
     """On it and nowhere else; it says how to ask there, and takes it away in the end."""
     server = start("--unix-socket", str(path), "--access-log")
-    server.says(rf"^primesvc serves on {re.escape(str(path))} \(\w+ [\w.]+, 2 workers\)$")
+    server.says(rf"^primesvc serves on {re.escape(str(path))} \((\w+ [\w.]+, )+2 workers\)$")
     command = server.says("^try: (.*)$")[1]
     assert ask_socket(path, "/health/live") == (200, b'{"status": "live"}')
     assert stat.S_ISSOCK(path.stat().st_mode)

@@ -17,6 +17,7 @@ from primesvc.cli.progress import Progress, on_terminal
 from primesvc.errors import (
     ApiError,
     EngineUnavailable,
+    InvalidParameter,
     InvalidSetting,
     PrimesvcError,
     RangeNotAllowed,
@@ -45,7 +46,9 @@ def run(options: argparse.Namespace) -> Exit:
             return runner.run(_stoppable(command(options)))
     except asyncio.CancelledError:
         return Exit.TERMINATED
-    except (UsageError, RangeNotAllowed, InvalidSetting, EngineUnavailable) as error:
+    except (
+        UsageError, InvalidParameter, RangeNotAllowed, InvalidSetting, EngineUnavailable
+    ) as error:  # fmt: skip
         return complain(error, Exit.USAGE)
     except ApiError as error:
         return complain(error, Exit.USAGE if error.status in (400, 422) else Exit.FAILED)
@@ -88,6 +91,15 @@ async def _count(options: argparse.Namespace) -> Exit:
         async with _service(options, progress) as service:
             count = await service.count(range_)
     _say(str(count))
+    return Exit.OK
+
+
+async def _nth(options: argparse.Namespace) -> Exit:
+    progress = _progress(options, fits=on_terminal())
+    with contextlib.closing(progress):
+        async with _service(options, progress) as service:
+            prime = await service.nth(options.n, options.start)
+    _say(str(prime))
     return Exit.OK
 
 
@@ -147,8 +159,8 @@ async def _jobs(options: argparse.Namespace) -> Exit:
     rows = [("ID", "STATE", "KIND", "START", "END", "DONE", "PRIMES")]
     rows += [
         (
-            job.id, job.state, job.kind, str(job.start), str(job.end),
-            f"{job.progress:.0%}", str(job.count),
+            job.id, job.state, job.kind, str(job.start), "" if job.end is None else str(job.end),
+            f"{job.progress:.0%}", "" if job.end is None else str(job.count),
         )
         for job in jobs
     ]  # fmt: skip
@@ -168,6 +180,7 @@ async def _cancel(options: argparse.Namespace) -> Exit:
 _COMMANDS: Final[dict[str, Callable[[argparse.Namespace], Awaitable[Exit]]]] = {
     "primes": _primes,
     "count": _count,
+    "nth": _nth,
     "is-prime": _is_prime,
     "next": _next,
     "prev": _prev,

@@ -41,6 +41,13 @@ Numbers may be written 1000000, 1_000_000, 1e6, 10**6 or 2^64-1, and go up to
 """
 
 
+_NTH: Final = """\
+Numbers may be written 1000000, 1_000_000, 1e6, 10**6 or 2^64-1. The work is done
+here, on all processors, or with --server by a running service. Ctrl-C cancels it,
+also there.
+"""
+
+
 def make_parser() -> argparse.ArgumentParser:
     """The parser of the whole command line.
 
@@ -61,6 +68,7 @@ def make_parser() -> argparse.ArgumentParser:
     _add_settings(serve, [item.name for item in fields(Settings)])
     _add_primes(_add(commands, "primes", "print the primes of a range", _RANGE))
     _add_count(_add(commands, "count", "count the primes of a range", _RANGE))
+    _add_nth(_add(commands, "nth", "print the n-th prime", _NTH))
     is_prime = _add(commands, "is-prime", "tell which numbers are primes", _NUMBER)
     _add_number(is_prime, "numbers", nargs="+")
     for name, help_ in (
@@ -106,6 +114,17 @@ def _add_count(parser: argparse.ArgumentParser) -> None:
     _add_progress(parser)
     _add_server(parser)
     _add_settings(parser, LOCAL_SETTINGS)
+
+
+def _add_nth(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "n", metavar="N", type=_number, help="which prime: 1 is the first, -1 the last below START"
+    )
+    parser.add_argument(
+        "--start", type=_number, metavar="NUMBER", default=0,
+        help="the number above which primes are counted, or below (default: 0)",
+    )  # fmt: skip
+    _add_progress(parser)
 
 
 def _add_number(parser: argparse.ArgumentParser, name: str, nargs: str | None = None) -> None:

@@ -90,7 +90,16 @@ class PrimeClient:
         `kind` is `primes`, or `count` for how many there are alone. Raises
         `ApiError` 400 or 422 for a range that is not allowed, 503 if the service stays full.
         """
-        body = {"start": start, "end": end, "kind": kind}
+        return await self._submit({"start": start, "end": end, "kind": kind})
+
+    async def submit_nth(self, n: int, start: int = 0) -> RemoteJob:
+        """The job for the n-th prime above `start`, or for a negative n below it.
+
+        Raises `ApiError` as `submit` does; 400 for an n of 0, 422 if there is no such prime.
+        """
+        return await self._submit({"n": n, "start": start, "kind": "nth"})
+
+    async def _submit(self, body: dict[str, Any]) -> RemoteJob:
         return self._job(await self._transport.json("POST", "jobs", body=body))
 
     async def job(self, job_id: str) -> RemoteJob:
@@ -185,6 +194,16 @@ class PrimeClient:
             raise UnexpectedAnswer(shown(self._transport.url("numbers")), "no list of verdicts")
         return verdicts
 
+    async def nth(self, n: int, start: int = 0) -> int:
+        """The n-th prime above `start`, or for a negative n below it.
+
+        Raises as `submit_nth` and `wait` do.
+        """
+        job = await self.wait(await self.submit_nth(n, start))
+        if job.prime is None:
+            raise UnexpectedAnswer(shown(self._transport.url("jobs")), "no prime")
+        return job.prime
+
     async def cancel(self, job: RemoteJob | str) -> RemoteJob:
         """Stop a job for everybody who waits for it.
 
@@ -238,6 +257,7 @@ class PrimeClient:
         done = await self.wait(job)
 
         async def restore() -> None:
+            assert done.end is not None  # noqa: S101 - what has primes to read has a range
             await self.wait(await self.submit(done.start, done.end, done.kind))
 
         params = {"format": format}

@@ -54,7 +54,7 @@ class Call:
 
     __slots__ = (
         "_end_timer", "args", "cost_s", "done", "function", "memory_bytes", "queued_s", "started",
-        "task",
+        "started_s", "task",
     )  # fmt: skip
 
     def __init__(
@@ -69,6 +69,8 @@ class Call:
         self.cost_s = cost_s
         self.memory_bytes = memory_bytes
         self.started = False
+        self.started_s = 0.0
+        """When it was, on the clock of `time.perf_counter`."""
         self.queued_s = time.perf_counter()
         self.done: asyncio.Future[CallResult] = asyncio.get_running_loop().create_future()
         self.task: asyncio.Task[None] | None = None
@@ -206,9 +208,9 @@ class Dispatcher:
                 self._waiting.discard(queue)
             self._virtual_s = max(self._virtual_s, queue.virtual_s)
             queue.virtual_s += max(call.cost_s, LEAST_COST_S)
-            call.started = True
+            call.started, call.started_s = True, time.perf_counter()
             self.calls += 1
-            self.waits.observe(time.perf_counter() - call.queued_s)
+            self.waits.observe(call.started_s - call.queued_s)
             self._long += not express
             self.taken_bytes += call.memory_bytes
             call.task = asyncio.create_task(self._run(call))

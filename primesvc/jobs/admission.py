@@ -30,7 +30,7 @@ class Admission:
 
         On an idle service, and if nothing of the answer is known.
         """
-        question.check(self._limits)
+        question.check(self._limits, self._engine)
         seconds, limit = self._estimate_s(question), self._limits.max_s
         if seconds > limit:
             raise RangeNotAllowed(
@@ -47,7 +47,7 @@ class Admission:
 
     def check_known(self, question: Question) -> None:
         """Raise `RangeNotAllowed` if a job that was let in once needs more memory than there is."""
-        question.check(replace(self._limits, max_span=MAX_NUMBER + 1))
+        question.check(replace(self._limits, max_span=MAX_NUMBER + 1), self._engine)
 
     def _estimate_s(self, question: Question) -> float:
         return question.cost_s(self._engine, self._workers)

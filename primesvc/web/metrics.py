@@ -81,6 +81,10 @@ class _Collector(Collector):
 def _operation(snapshot: Snapshot) -> Iterator[Metric]:
     engine = {"name": snapshot.engine.name, "version": snapshot.engine.version}
     yield InfoMetricFamily("primesvc_engine", "What sieves.", engine)
+    primecount = snapshot.engine.primecount
+    if primecount is not None:
+        counts = {"name": primecount.name, "version": primecount.version}
+        yield InfoMetricFamily("primesvc_count_engine", "What counts without sieving.", counts)
     yield GaugeMetricFamily("primesvc_workers", "Processors sieved on.", snapshot.slots)
     backend = snapshot.backend
     if backend.deaths is not None:

@@ -36,9 +36,12 @@ async def get_ready(request: web.Request) -> web.Response:
 
 
 def _facts(snapshot: Snapshot) -> dict[str, Any]:
-    cache, journal = snapshot.cache, snapshot.journal
+    cache, journal, primecount = snapshot.cache, snapshot.journal, snapshot.engine.primecount
     return {
         "engine": {"name": snapshot.engine.name, "version": snapshot.engine.version},
+        "count_engine": None if primecount is None else {
+            "name": primecount.name, "version": primecount.version,
+        },
         "workers": snapshot.slots,
         "worker_deaths": snapshot.backend.deaths,
         "journal": None if journal is None else {

@@ -45,7 +45,7 @@ from tests.web.helpers import FaultyExecutor
 TOP = 2**64 - 1
 NO_JOB = "00000000-0000-4000-8000-000000000000"
 LONG = (0, 10**12)
-"""A range that takes minutes to count."""
+"""A range that takes minutes to sieve."""
 
 TWICE = 2
 """A GET that gets no answer is sent once more by aiohttp itself."""
@@ -233,7 +233,7 @@ async def test_jobs_are_listed_newest_first_and_by_state(prime_client: PrimeClie
     async with asyncio.timeout(WAIT_S):
         assert await prime_client.jobs() == []
         done = await prime_client.wait(await prime_client.submit(4, 11))
-        long = await prime_client.submit(*LONG, "count")
+        long = await prime_client.submit(*LONG)
         assert [job.id for job in await prime_client.jobs()] == [long.id, done.id]
         assert await prime_client.jobs("succeeded") == [done]
         assert await prime_client.jobs("failed") == []
@@ -249,7 +249,7 @@ async def test_more_jobs_than_a_page_holds(prime_client: PrimeClient, there: Pri
 async def test_cancel_and_delete(prime_client: PrimeClient) -> None:
     """A job that is cancelled ends so, one that is deleted is gone; both may be asked for again."""
     async with asyncio.timeout(WAIT_S):
-        job = await prime_client.submit(*LONG, "count")
+        job = await prime_client.submit(*LONG)
         assert (await prime_client.cancel(job)).state == "cancelled"
         assert (await prime_client.cancel(job.id)).state == "cancelled"
         await prime_client.delete(job)
@@ -310,7 +310,7 @@ async def test_a_broken_event_stream_is_taken_up_behind_the_last_event(server: T
         Relay(server, only="/events") as relay,
         PrimeClient(relay.url) as client,
     ):
-        job = await client.submit(*LONG, "count")
+        job = await client.submit(*LONG)
 
         def hear(job: RemoteJob) -> None:
             news.append(job)
@@ -363,7 +363,7 @@ async def test_a_stream_that_breaks_again_and_again_ends_in_polling(server: Test
 async def test_waiting_for_a_cancelled_job(prime_client: PrimeClient) -> None:
     """A job that somebody cancels raises `JobCancelled`, as in the process of the service."""
     async with asyncio.timeout(WAIT_S):
-        job = await prime_client.submit(*LONG, "count")
+        job = await prime_client.submit(*LONG)
         waiting = asyncio.create_task(prime_client.wait(job))
         await prime_client.cancel(job)
         with pytest.raises(JobCancelled, match=job.id):
@@ -389,7 +389,7 @@ async def test_a_wait_that_is_cancelled_leaves_the_job(
     prime_client: PrimeClient, there: PrimeService
 ) -> None:
     """Who stops waiting does not stop the job, for others may wait for it too."""
-    job = await prime_client.submit(*LONG, "count")
+    job = await prime_client.submit(*LONG)
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.2):
             await prime_client.wait(job)
@@ -405,7 +405,7 @@ async def test_an_error_of_the_callback_is_the_callers(prime_client: PrimeClient
         raise TimeoutError("mine")
 
     async with asyncio.timeout(WAIT_S):
-        job = await prime_client.submit(*LONG, "count")
+        job = await prime_client.submit(*LONG)
         with pytest.raises(TimeoutError, match="mine"):
             await prime_client.wait(job, on_progress=fail)
     assert len(calls) == 1

@@ -210,7 +210,8 @@ def assert_may_be_true(found: Found) -> None:
     admission = Admission(load_engine("numpy"), workers=1, limits=limits)
     namespace = uuid.uuid5(uuid.NAMESPACE_URL, "urn:primesvc:job")
     for known in jobs:
-        assert isinstance(known.question, RangeQuestion)
+        if not isinstance(known.question, RangeQuestion):
+            continue
         assert KINDS[known.question.kind] is type(known.question)
         range_ = known.question.range
         name = f"{known.question.kind}:{range_.start}:{range_.end}"

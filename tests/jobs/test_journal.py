@@ -23,7 +23,7 @@ from primesvc.jobs.journal import Journal
 from primesvc.jobs.notes import MOST_DROPS, MOST_PIECES
 from primesvc.jobs.recorder import Recorder
 from primesvc.jobs.schema import APPLICATION_ID, SCHEMA_VERSION
-from primesvc.kinds.count import Count
+from primesvc.kinds.primes import Primes
 from primesvc.results.layout import Layout
 from primesvc.results.result import Result
 from primesvc.sieve.grid import SEGMENTS
@@ -72,7 +72,7 @@ async def test_an_unfinished_job_goes_on_from_its_finished_pieces(tmp_path: Path
     """A restart sieves only what was not done, and the result is right."""
     path = tmp_path / "journal"
     async with journaled(path) as service:
-        job = await service.submit(Count(Range(0, 10**10)))
+        job = await service.submit(Primes(Range(0, 10**10)))
         await eventually(lambda: job.progress > 0.2)
         first = service.runtime.store.stats.sieved
     async with journaled(path) as service:
@@ -89,7 +89,7 @@ async def test_a_cancelled_job_stays_cancelled(tmp_path: Path) -> None:
     """A job somebody cancelled does not start again by itself."""
     path = tmp_path / "journal"
     async with journaled(path) as service:
-        job = await service.submit(Count(Range(0, 10**12)))
+        job = await service.submit(Primes(Range(0, 10**12)))
         service.cancel(job)
         await eventually(lambda: job.state.final)
     async with journaled(path) as service:

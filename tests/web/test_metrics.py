@@ -17,7 +17,6 @@ from prometheus_client.parser import text_string_to_metric_families
 from pytest_aiohttp.plugin import AiohttpClient
 
 from primesvc import PrimeService, Range, Settings, create_app, service_of
-from primesvc.kinds.count import Count
 from primesvc.states import State
 from tests.helpers import WAIT_S, eventually, fetch, finished, submit
 from tests.web.api import LONG, NO_JOB, Api
@@ -389,7 +388,7 @@ async def test_deaths_of_workers_are_told(client: Client) -> None:
     await service.warm_up()
     backend = service.runtime.backend
     async with asyncio.timeout(WAIT_S):
-        job = await service.submit(Count(Range(0, 3 * 10**9)))
+        job = await service.submit(Range(0, 3 * 10**9))
         await eventually(lambda: job.collected.pieces_done > 0)
         os.kill(backend.snapshot().pids[0], signal.SIGKILL)
         assert (await job.wait()).count == 144_449_537

@@ -42,6 +42,14 @@ class PrimesvcError(Exception):
     retry_after_s: float | None = None
     """Seconds after which the same request may succeed, where that is known."""
 
+    def __reduce__(self) -> tuple[object, ...]:
+        # As pickle would by itself, the constructor is called with the message alone.
+        return _made_again, (type(self), self.args), self.__dict__
+
+
+def _made_again(cls: type[PrimesvcError], args: tuple[object, ...]) -> PrimesvcError:
+    return cls.__new__(cls, *args)
+
 
 class InvalidParameter(PrimesvcError, ValueError):
     """A parameter is missing, or its value cannot be read."""

@@ -1,18 +1,22 @@
 """PrimeService: everything primesvc does, without HTTP."""
 
+import asyncio
 import logging
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import AsyncExitStack, aclosing
 from enum import StrEnum
+from itertools import chain
 from types import TracebackType
-from typing import Any, Final, NoReturn, Self, cast
+from typing import Any, Final, NoReturn, Self, TypeVar, cast
 
 import numpy as np
 from aiocache.base import BaseCache
 from numpy.typing import NDArray
 
 from primesvc.budget import Budget
+from primesvc.compute import worker
+from primesvc.compute.backend import CallResult
 from primesvc.compute.cpus import usable_cpus
 from primesvc.compute.memory import usable_memory_bytes
 from primesvc.errors import ServiceClosed
@@ -22,21 +26,39 @@ from primesvc.jobs.table import JobTable
 from primesvc.kinds.base import Question
 from primesvc.kinds.count import Count
 from primesvc.kinds.primes import Primes
+from primesvc.numbers import NumberFacts, check_how_many
 from primesvc.results.buffers import Buffers, Lease
 from primesvc.results.layout import Layout
 from primesvc.results.pieces import cut_page, piece_bytes, prime_arrays, reading_s
-from primesvc.results.reader import ByteReader, Part, full_bytes, gentle_bytes
+from primesvc.results.reader import ByteReader, Part, full_bytes, gentle_bytes, held_bytes
 from primesvc.results.result import Result
 from primesvc.runtime import Runtime, Snapshot, open_runtime
 from primesvc.settings import Settings
 from primesvc.sieve.engine import Engine
-from primesvc.sieve.range import Range
+from primesvc.sieve.range import Range, check_number
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 SMALL_BODY_BYTES: Final = 16 * 2**10
 """Bodies up to here are made on the event loop and kept with their job: 2,000
 primes take 20 µs, a fraction of the round trip to a worker."""
+
+NUMBER_S: Final = 5e-3
+"""Seconds that it takes to examine one number, or a few times as many; see `sieve.number`."""
+
+READ_S_PER_BYTE: Final = 0.3e-6
+"""Seconds to read a list of numbers: 2^64-1 and the like takes 3 µs, plain digits less."""
+
+READ_BYTES_PER_BYTE: Final = 32
+"""Memory that what is read takes at the most: `[[],[],[]` is a list of lists."""
+
+TEST_S: Final = 5e-6
+"""Seconds to test a number: those just below 2^64 that are primes take as long."""
+
+TEST_NUMBERS: Final = 2**13
+"""Numbers tested in one call: they take 40 ms at the most."""
 
 
 class Readiness(StrEnum):
@@ -240,6 +262,71 @@ class PrimeService:
         await job.wait()
         return job.count
 
+    async def number(self, number: int) -> NumberFacts:
+        """Everything about a number: whether it is a prime, its factors, its neighbours.
+
+        Takes milliseconds. Raises `RangeNotAllowed` for one that is negative or above 2^64 - 1.
+        """
+        check_number(number)
+        return await self._call(
+            worker.examine, self.engine.name, number, cost_s=NUMBER_S, take=lambda r: r.value.facts
+        )
+
+    async def are_prime(self, numbers: Sequence[int] | NDArray[np.integer[Any]]) -> list[bool]:
+        """Whether each of up to 100,000 numbers is a prime; 5 µs a number on one core.
+
+        Raises `RangeNotAllowed` for more of them, and for numbers that are negative or
+        above 2^64 - 1, and `TypeError` for those that are not `int`.
+        """
+        check_how_many(len(numbers))
+        array = _array(numbers)
+        parts = [array[at : at + TEST_NUMBERS] for at in range(0, len(array), TEST_NUMBERS)]
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(self._are_prime(part)) for part in parts]
+        return list(chain.from_iterable(task.result() for task in tasks))
+
+    async def _are_prime(self, numbers: NDArray[np.uint64]) -> list[bool]:
+        return await self._call(
+            worker.decide,
+            numbers.tobytes(),
+            cost_s=TEST_S * len(numbers),
+            take=lambda result: np.frombuffer(result.view, np.bool_).tolist(),
+        )
+
+    async def read_numbers(self, text: bytes) -> NDArray[np.uint64]:
+        """The numbers of the JSON object `{"numbers": [...]}`, in any form that the API reads.
+
+        Raises `InvalidParameter` and `RangeNotAllowed`.
+        """
+        return await self._call(
+            worker.read_numbers,
+            text,
+            cost_s=READ_S_PER_BYTE * len(text),
+            memory_bytes=READ_BYTES_PER_BYTE * len(text),
+            take=lambda result: np.frombuffer(result.view, np.uint64).copy(),
+        )
+
+    async def _call(
+        self,
+        function: Callable[..., Any],
+        *args: object,
+        cost_s: float,
+        memory_bytes: int = 0,
+        take: Callable[[CallResult], T],
+    ) -> T:
+        """What `take` makes of the result of one call in a queue of its own."""
+        queue = self.runtime.dispatcher.queue(function.__name__, work_s=cost_s)
+        call = queue.submit(function, *args, cost_s=cost_s, memory_bytes=memory_bytes)
+        try:
+            result = await call.done
+        except asyncio.CancelledError:
+            call.cancel()
+            raise
+        try:
+            return take(result)
+        finally:
+            result.release()
+
     async def primes(self, job: Job) -> AsyncGenerator[NDArray[np.uint64], None]:
         """The primes of a succeeded job, ascending, as uint64 arrays of up to 2^16 each.
 
@@ -256,23 +343,24 @@ class PrimeService:
     async def page(self, result: Result, offset: int, limit: int) -> Result | None:
         """The primes at the positions [offset, offset + limit) of a result; None if there are none.
 
-        Costs the same anywhere: at most two pieces are looked into. Raises `ServiceFull`.
+        Costs the same anywhere: at most two pieces are looked into.
         """
         work_s = reading_s(self.runtime.source, result.plan, 2)
         queue = self.runtime.dispatcher.queue(f"page {result.plan.range}", work_s=work_s)
-        with self.runtime.buffers.lease(2 * piece_bytes(result.plan)):
+        pieces = min(2, len(result.plan.indices))
+        async with self.runtime.buffers.working(pieces * piece_bytes(result.plan)):
             return await cut_page(self.runtime.source, result, queue, offset, limit)
 
     def lease(self, layout: Layout) -> Lease:
         """Memory to send a file with, to be held while it is sent. Raises `ServiceFull`.
 
-        As it is it suffices to read gently, extended to read at full speed.
+        As it is it suffices for what was read gently, extended to read at full speed.
         """
         return self.runtime.buffers.lease(
-            gentle_bytes(layout), for_speed=full_bytes(layout, self.runtime.source)
+            held_bytes(layout), for_speed=full_bytes(layout, self.runtime.source)
         )
 
-    def read(
+    async def read(
         self,
         layout: Layout,
         first: int,
@@ -281,12 +369,20 @@ class PrimeService:
         coding: str | None = None,
         gentle: bool = False,
     ) -> AsyncGenerator[Part, None]:
-        """The bytes [first, stop) of a result in a format; see `results.reader.ByteReader`."""
+        """The bytes [first, stop) of a result in a format; see `results.reader.ByteReader`.
+
+        With `gentle` memory is taken while the generator is open: close it before waiting long.
+        """
         queue = self.runtime.dispatcher.queue(f"read {layout.result.plan.range}")
         reader = ByteReader(
             self.runtime.source, layout, queue, first, stop, coding=coding, gentle=gentle
         )
-        return reader.parts()
+        async with AsyncExitStack() as stack:
+            if gentle:
+                memory = self.runtime.buffers.working(gentle_bytes(layout))
+                await stack.enter_async_context(memory)
+            async for part in await stack.enter_async_context(aclosing(reader.parts())):
+                yield part
 
     async def small_body(self, job: Job, format_: Format) -> bytes | None:
         """The whole file if it is small, else None. Kept with the job. Raises as `Job.check`."""
@@ -305,6 +401,18 @@ class PrimeService:
         if self.closed:
             return "<PrimeService closed>"
         return f"<PrimeService {self.engine.name}, {self.workers} workers, {len(self.jobs)} jobs>"
+
+
+def _array(numbers: Sequence[int] | NDArray[np.integer[Any]]) -> NDArray[np.uint64]:
+    if isinstance(numbers, np.ndarray):
+        if numbers.dtype == np.uint64:
+            return numbers.astype(np.uint64, copy=False)
+        numbers = numbers.tolist()
+    for type_ in set(map(type, numbers)) - {int}:
+        raise TypeError(f"numbers are int, not {type_.__name__}")
+    for number in (min(numbers, default=0), max(numbers, default=0)):
+        check_number(number)
+    return np.array(numbers, np.uint64)
 
 
 def _question(asked: Question | Range) -> Question:

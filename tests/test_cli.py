@@ -3,6 +3,7 @@
 import contextlib
 import os
 import re
+import shlex
 import signal
 import socket
 import subprocess
@@ -27,6 +28,7 @@ from tests.program import (
     Here,
     Server,
     SlowReader,
+    environ,
     eventually,
     run,
 )
@@ -129,6 +131,49 @@ def test_requests_are_logged_if_asked_for(start: Callable[..., Server]) -> None:
 
 
 # Stopping
+
+
+@pytest.mark.parametrize(
+    "streams",
+    [">&-", "2>&-", "<&-", "<&- >&- 2>&-", ">/dev/full", ">/dev/full 2>/dev/full"],
+)
+def test_it_serves_whatever_its_standard_streams_are(tmp_path: Path, streams: str) -> None:
+    """Closed or full, they are no reason to die, neither at the start nor at the stop."""
+    path = tmp_path / "socket"
+    program = shlex.join([*MODULE, "--workers", "1", "--unix-socket", str(path)])
+    process = subprocess.Popen(
+        ["/bin/sh", "-c", f"exec {program} {streams}"], text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environ(), start_new_session=True,
+    )  # fmt: skip
+
+    def is_ready() -> bool:
+        assert process.poll() is None, process.communicate()
+        with socket.socket(socket.AF_UNIX) as client, contextlib.suppress(OSError):
+            client.settimeout(WAIT_S)
+            client.connect(str(path))
+            client.sendall(b"GET /health/ready HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            return client.recv(64).startswith(b"HTTP/1.1 200 ")
+        return False
+
+    try:
+        eventually(is_ready)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(SOON_S) == 0
+        assert process.communicate()[1] == ""
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+
+
+def test_a_complaint_without_standard_error_lands_nowhere_else() -> None:
+    """The code says it failed; the output is for what was asked for."""
+    command = f"{shlex.join([*MODULE, 'count', '9', 'x'])} 2>&-"
+    done = subprocess.run(
+        ["/bin/sh", "-c", command], capture_output=True, text=True, env=environ(), timeout=WAIT_S,
+        check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (2, "")
 
 
 def terminate(server: Server) -> None:

@@ -413,6 +413,42 @@ def test_no_bytes_for_a_screen(terminal: Terminal) -> None:
     assert not terminal.shows(".")
 
 
+# Numbers one by one
+
+NUMBERS: list[tuple[list[str], int, str, str]] = [
+    (["is-prime", "7"], 0, "7 is prime\n", ""),
+    (["is-prime", "2", "9", "2^61-1"], 1,
+     "2 is prime\n9 is not prime\n2305843009213693951 is prime\n", ""),
+    (["next", "1e15"], 0, "1000000000000037\n", ""),
+    (["next", "2^64-59"], 1, "", "there is no prime above 18446744073709551557 below 2^64"),
+    (["prev", "2^64-1"], 0, "18446744073709551557\n", ""),
+    (["prev", "2"], 1, "", "there is no prime below 2"),
+    (["factor", "360"], 0, "360: 2 2 2 3 3 5\n", ""),
+    (["factor", "1"], 0, "1:\n", ""),
+    (["factor", "18446743979220271189"], 0, "18446743979220271189: 4294967279 4294967291\n", ""),
+    (["number", "2^64-1"], 0,
+     ("number    18446744073709551615\nis prime  no\n"
+     "factors   3 * 5 * 17 * 257 * 641 * 65537 * 6700417\nprevious  18446744073709551557\n"
+     "next      none below 2^64\n"
+     "index     not counted: primesvc count 0 18446744073709551615\n"), ""),
+    (["number", "0"], 0,
+     "number    0\nis prime  no\nfactors   none\nprevious  none\nnext      2\nindex     0\n", ""),
+]  # fmt: skip
+"""Commands, their exit codes, what they print, and what they complain of."""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "printed", "says"), NUMBERS, ids=lambda value: str(value)[:30]
+)
+def test_numbers_one_by_one(
+    here: Here, arguments: list[str], code: int, printed: str, says: str
+) -> None:
+    """Verdicts, neighbours and factors are printed; the exit code of `is-prime` is its verdict."""
+    found, out, errors = here(*arguments)
+    assert (found, out) == (code, printed)
+    assert errors == (f"primesvc: {says}\n" if says else "")
+
+
 # What the user can put right
 
 
@@ -435,6 +471,12 @@ def test_no_bytes_for_a_screen(terminal: Terminal) -> None:
         (["--port", "1", "count", "4", "11"], {}, "--port is for serving, not for count"),
         (["jobs"], {}, "--server URL or PRIMESVC_SERVER"),
         (["cancel", NO_JOB], {}, "--server URL or PRIMESVC_SERVER"),
+        (["is-prime"], {}, "N"),
+        (["is-prime", "7", "many"], {}, "N: 'many': it is not a whole number such as"),
+        (["is-prime", "7", "-7"], {}, "from 0 to 2^64 - 1 = 18446744073709551615, not -7"),
+        (["number", "2^64"], {}, "18446744073709551615, not 18446744073709551616"),
+        (["next", "1", "2"], {}, "unrecognized arguments: 2"),
+        (["--port", "1", "factor", "4"], {}, "--port is for serving, not for factor"),
         (["cancel"], {"PRIMESVC_SERVER": "http://127.0.0.1"}, "ID"),
         (["jobs", "--state", "happy"], {}, "happy"),
         (["jobs", "--server", "localhost:8080"], {}, "'localhost:8080' is no http:// or https://"),
@@ -604,6 +646,17 @@ async def test_the_token_of_a_variable_or_a_flag(aiohttp_server: AiohttpServer) 
     assert await ask(*arguments, **variable) == (0, b"3\n", "")
 
 
+async def test_a_service_tells_the_same_of_numbers(server: TestServer) -> None:
+    """With `--server` the answers about numbers come from there, and are the same."""
+    for arguments, expected, printed, says in NUMBERS[1::3]:
+        code, out, errors = await ask(*arguments, "--server", address(server))
+        assert (code, out.decode()) == (expected, printed)
+        assert errors == (f"primesvc: {says}\n" if says else "")
+    code, out, errors = await ask("is-prime", "2^64", "--server", address(server))
+    assert (code, out) == (Exit.USAGE, b"")
+    assert "the service answers 422: a number is from 0 to 2^64 - 1" in errors
+
+
 def test_a_service_that_is_not_there(here: Here, unused_tcp_port: int) -> None:
     """Without a server at the address it fails soon, and names the address."""
     url = f"http://127.0.0.1:{unused_tcp_port}"
@@ -622,7 +675,10 @@ def test_exit_codes_are_documented(here: Here) -> None:
         assert re.search(rf"\b{code.value}\b", help_.partition("exit codes:")[2]), code
 
 
-@pytest.mark.parametrize("command", ["serve", "primes", "count", "jobs", "cancel"])
+@pytest.mark.parametrize(
+    "command",
+    ["serve", "primes", "count", "is-prime", "next", "prev", "factor", "number", "jobs", "cancel"],
+)
 def test_every_command_has_help(here: Here, command: str) -> None:
     """`primesvc --help` lists the commands, and each has help of its own."""
     assert re.search(rf"^    {command} ", here("--help")[1], re.MULTILINE)

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from primesvc import Job, PrimeService, Range, Settings, State
 from primesvc.budget import Budget
 from primesvc.errors import (
+    InvalidParameter,
     JobCancelled,
     JobFailed,
     JobGone,
@@ -94,6 +95,41 @@ async def test_known_counts(service: PrimeService, power: int) -> None:
     """The service counts the primes up to a power of ten as they are published."""
     async with asyncio.timeout(WAIT_S):
         assert await service.count(Range(0, 10**power)) == PI_OF_POWERS[power]
+
+
+async def test_numbers_one_by_one(service: PrimeService) -> None:
+    """Many numbers are tested in several calls, in their order, whatever holds them."""
+    primes = set(primes_between(0, 30_000))
+    expected = [number in primes for number in range(30_001)]
+    async with asyncio.timeout(WAIT_S):
+        assert await service.are_prime(range(30_001)) == expected
+        assert await service.are_prime(np.arange(30_001)) == expected
+        assert await service.are_prime(np.array([MAX_NUMBER], np.uint64)) == [False]
+        facts = await service.number(MAX_NUMBER)
+    assert (facts.number, facts.is_prime, facts.next) == (MAX_NUMBER, False, None)
+
+
+async def test_numbers_that_are_not_allowed(service: PrimeService) -> None:
+    """The error tells the limit, also where a worker finds it."""
+    for number, limit in ((-1, 0), (MAX_NUMBER + 1, MAX_NUMBER)):
+        with pytest.raises(RangeNotAllowed) as caught:
+            await service.number(number)
+        assert caught.value.limit == limit
+        with pytest.raises(RangeNotAllowed) as caught:
+            await service.are_prime([7, number])
+        assert caught.value.limit == limit
+    with pytest.raises(RangeNotAllowed, match="the limit is 100000"):
+        await service.are_prime(range(100_001))
+    with pytest.raises(TypeError, match="not float"):
+        await service.are_prime([7, 9.0])  # type: ignore[list-item]  # on purpose
+    filler = ", 7" * 10**4  # so many that they are not read here
+    async with asyncio.timeout(WAIT_S):
+        with pytest.raises(RangeNotAllowed, match="18446744073709551616") as caught:
+            await service.read_numbers(f'{{"numbers": [18446744073709551616{filler}]}}'.encode())
+        assert caught.value.limit == MAX_NUMBER
+        with pytest.raises(InvalidParameter, match="'x'") as wrong:
+            await service.read_numbers(f'{{"numbers": ["x"{filler}]}}'.encode())
+    assert wrong.value.name == "numbers[0]"
 
 
 async def test_fifty_million_primes_are_counted(service: PrimeService) -> None:

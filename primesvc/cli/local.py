@@ -9,6 +9,7 @@ from primesvc.formats.base import Format, total_bytes
 from primesvc.formats.catalog import FORMATS
 from primesvc.jobs.job import Job
 from primesvc.kinds.count import Count
+from primesvc.numbers import NumberFacts
 from primesvc.results.layout import Layout
 from primesvc.results.result import Result
 from primesvc.service import PrimeService
@@ -41,6 +42,14 @@ class LocalService:
         job = await self._service.submit(Count(range_))
         await self._finish(job)
         return job.count
+
+    async def number(self, number: int) -> NumberFacts:
+        """Everything about a number. Raises as `PrimeService.number` does."""
+        return await self._service.number(number)
+
+    async def are_prime(self, numbers: list[int]) -> list[bool]:
+        """Whether each is a prime. Raises as `PrimeService.are_prime` does."""
+        return await self._service.are_prime(numbers)
 
     async def _finish(self, job: Job) -> None:
         while not await job.ends_within(_LOOK_S):

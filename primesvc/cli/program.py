@@ -9,6 +9,7 @@ from primesvc.cli.exits import Exit, complain
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code, one of `Exit`."""
+    _fill_gaps()
     try:
         code = _run(arguments)
         return max(code, _flush())
@@ -18,6 +19,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Whoever read the output has had enough.
         _drop_output()
         return Exit.OK
+
+
+def _fill_gaps() -> None:
+    """Open the null device in place of standard descriptors that whoever started this has closed.
+
+    Else the next socket or pipe takes the place, what is printed lands there,
+    and libuv ends the process when it closes it.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            # The lowest that is free, which is this one; for the workers, too.
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
+    if sys.stderr is None:  # `print` would take standard output for it
+        sys.stderr = os.fdopen(2, "w", errors="backslashreplace", closefd=False)
 
 
 def _flush() -> Exit:

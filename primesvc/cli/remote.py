@@ -12,6 +12,7 @@ from primesvc.client.documents import RemoteJob
 from primesvc.errors import ApiError, PrimesvcError
 from primesvc.formats.base import total_bytes
 from primesvc.formats.catalog import FORMATS
+from primesvc.numbers import NumberFacts
 from primesvc.sieve.estimate import estimate
 from primesvc.sieve.range import Range
 
@@ -50,6 +51,14 @@ class RemoteService:
                 at += len(chunk)
                 yield chunk
                 self._progress.show(Stage.WRITING, at, expected)
+
+    async def number(self, number: int) -> NumberFacts:
+        """Everything about a number. Raises as `PrimeClient.number` does."""
+        return await self._client.number(number)
+
+    async def are_prime(self, numbers: list[int]) -> list[bool]:
+        """Whether each is a prime. Raises as `PrimeClient.are_prime` does."""
+        return await self._client.are_prime(numbers)
 
     async def _finish(self, range_: Range, kind: str) -> RemoteJob:
         submitting = asyncio.ensure_future(self._client.submit(range_.start, range_.end, kind))

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import AsyncExitStack, aclosing
 from typing import Any, Final, Self
 
@@ -10,11 +10,12 @@ import aiohttp
 import numpy as np
 from numpy.typing import NDArray
 
-from primesvc.client.documents import RemoteJob
+from primesvc.client.documents import RemoteJob, read_facts
 from primesvc.client.downloads import read_file, read_npy
 from primesvc.client.events import watch
 from primesvc.client.transport import Transport, shown
 from primesvc.errors import ApiError, UnexpectedAnswer
+from primesvc.numbers import NumberFacts
 from primesvc.states import State
 
 POLL_S: Final = 5.0
@@ -158,6 +159,31 @@ class PrimeClient:
     async def count(self, start: int, end: int) -> int:
         """How many primes the closed range [start, end] holds. Raises as `submit` and `wait` do."""
         return (await self.wait(await self.submit(start, end, "count"))).count
+
+    async def number(self, number: int) -> NumberFacts:
+        """Everything about a number: whether it is a prime, its factors, its neighbours.
+
+        Raises `ApiError` 400 or 422 for one that is negative or above 2^64 - 1.
+        """
+        document = await self._transport.json("GET", "numbers", str(number))
+        try:
+            return read_facts(document)
+        except (KeyError, TypeError, ValueError):
+            raise UnexpectedAnswer(
+                shown(self._transport.url("numbers")), "no document of a number"
+            ) from None
+
+    async def are_prime(self, numbers: Iterable[int]) -> list[bool]:
+        """Whether each of up to 100,000 numbers is a prime.
+
+        Raises `ApiError` 400 or 422 for more, and for what is no number from 0 to 2^64 - 1.
+        """
+        asked = [int(number) for number in numbers]
+        document = await self._transport.json("POST", "numbers", body={"numbers": asked})
+        verdicts = document.get("prime") if isinstance(document, dict) else None
+        if not isinstance(verdicts, list) or [type(v) for v in verdicts] != [bool] * len(asked):
+            raise UnexpectedAnswer(shown(self._transport.url("numbers")), "no list of verdicts")
+        return verdicts
 
     async def cancel(self, job: RemoteJob | str) -> RemoteJob:
         """Stop a job for everybody who waits for it.

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any, Final, Self
 
 from primesvc.errors import JobCancelled, JobFailed, JobNotFinished
+from primesvc.numbers import NumberFacts
 from primesvc.states import State
 
 _HUGE: Final = 1e300
@@ -84,6 +85,31 @@ class RemoteJob:
             raise JobCancelled(self.id)
         if self.state is not State.SUCCEEDED:
             raise JobNotFinished(self.id)
+
+
+def read_facts(document: Any) -> NumberFacts:
+    """The facts that a document of one number tells.
+
+    Raises `KeyError`, `TypeError` or `ValueError` for what is no such document.
+    """
+    return NumberFacts(
+        number=_whole(document["number"]),
+        is_prime=_boolean(document["is_prime"]),
+        factors=tuple((_whole(prime), _whole(power)) for prime, power in document["factors"]),
+        previous=_whole_or_none(document["previous"]),
+        next=_whole_or_none(document["next"]),
+        index=_whole_or_none(document["index"]),
+    )
+
+
+def _boolean(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError(f"{type(value).__name__} is no boolean")
+    return value
+
+
+def _whole_or_none(value: object) -> int | None:
+    return None if value is None else _whole(value)
 
 
 def _text(value: object) -> str:

@@ -17,9 +17,12 @@ from primesvc.compute.arena import SlotRef, attach
 from primesvc.formats.base import Format
 from primesvc.formats.coding import encode_part
 from primesvc.formats.decimal import decimal_digits
+from primesvc.numbers import NumberFacts, read_number_list
+from primesvc.sieve import number as number_theory
 from primesvc.sieve.engine import list_primes, load_engine, summarise
+from primesvc.sieve.narrow import are_prime
 from primesvc.sieve.packed import Packed, Summary, pack
-from primesvc.sieve.range import Range
+from primesvc.sieve.range import Range, check_number
 
 
 class Payload(NamedTuple):
@@ -161,3 +164,30 @@ def _target(slot: SlotRef | None, size: int) -> NDArray[np.uint8] | None:
         return np.frombuffer(attach(slot), np.uint8)[:size]
     except OSError:
         return None
+
+
+class Examined(NamedTuple):
+    """What `examine` found; it has no bytes."""
+
+    facts: NumberFacts
+    payload: Payload = Payload(0, b"")
+
+
+def examine(engine_name: str, number: int, slot: SlotRef | None = None) -> Examined:
+    """All there is to say of one number."""
+    return Examined(number_theory.examine(load_engine(engine_name), number))
+
+
+def read_numbers(text: bytes, slot: SlotRef | None = None) -> Payload:
+    """The numbers of the JSON object `{"numbers": [...]}`, eight bytes each as uint64.
+
+    Raises `InvalidParameter` and `RangeNotAllowed`.
+    """
+    numbers = read_number_list(text)
+    check_number(max(numbers, default=0))
+    return _payload([np.array(numbers, np.uint64).tobytes()], slot)
+
+
+def decide(numbers: bytes, slot: SlotRef | None = None) -> Payload:
+    """Whether each of the numbers, uint64, is a prime: a byte each, 0 or 1."""
+    return _payload([are_prime(np.frombuffer(numbers, np.uint64)).tobytes()], slot)

@@ -65,6 +65,8 @@ class WorkerProcess(Executor):
         """What the process says when it is up, or why it could not be started."""
         self.ended: Future[None] = Future()
         """Done when process and pipe are gone, after `shutdown`."""
+        self.pid: int | None = None
+        """The process id, once the process has started."""
         self._calls: SimpleQueue[tuple[bytes, Future[Any]] | None] = SimpleQueue()
         self._killed = self._shut = False
         self._context = start_context()
@@ -80,12 +82,6 @@ class WorkerProcess(Executor):
             self._ours.close()
             theirs.close()
             raise
-
-    @property
-    def pid(self) -> int | None:
-        """The process id, None before the process has started."""
-        pid: int | None = self._process.pid
-        return pid
 
     @property
     def sentinel(self) -> int:
@@ -109,7 +105,7 @@ class WorkerProcess(Executor):
     def kill(self) -> None:
         """End the process, whatever it does: its work is pure and can be done again."""
         self._killed = True
-        if self._process.pid is not None:
+        if self.pid is not None:
             with contextlib.suppress(ValueError):  # closed already
                 self._process.kill()
 
@@ -127,6 +123,7 @@ class WorkerProcess(Executor):
             try:
                 with _signals_blocked():
                     self._process.start()
+                self.pid = self._process.pid
             finally:
                 theirs.close()  # else the end of the process would not be the end of the pipe
             if self._killed:
@@ -139,7 +136,7 @@ class WorkerProcess(Executor):
             if future.set_running_or_notify_cancel():
                 self._pass_on(data, future)
         self._ours.close()
-        if self._process.pid is not None:
+        if self.pid is not None:
             self._wait_for_exit()
             with contextlib.suppress(ValueError):  # it could not be killed in time
                 self._process.close()

@@ -51,15 +51,21 @@ class Part(NamedTuple):
     """Check sum of those, where the coding needs it."""
 
 
+def held_bytes(layout: Layout) -> int:
+    """Memory that sending a file takes however slow its client: what that holds, and the layout."""
+    return 2 * GENTLE_BYTES + LAYOUT_BYTES * len(layout.result.plan.indices)
+
+
 def gentle_bytes(layout: Layout) -> int:
-    """Memory that sending a file takes at the least: what its client and a gentle reader hold."""
-    plan = layout.result.plan
-    return 2 * GENTLE_BYTES + piece_bytes(plan) + LAYOUT_BYTES * len(plan.indices)
+    """Memory that a gentle reader takes while it reads."""
+    return 2 * GENTLE_BYTES + piece_bytes(layout.result.plan)
 
 
 def full_bytes(layout: Layout, source: Source) -> int:
-    """Memory that a reader at full speed takes beyond `gentle_bytes`."""
-    return source.ahead * (source.call_bytes + piece_bytes(layout.result.plan))
+    """Memory that a reader at full speed takes."""
+    plan = layout.result.plan
+    pieces = min(source.ahead, len(plan.indices))
+    return source.ahead * source.call_bytes + pieces * piece_bytes(plan)
 
 
 class ByteReader:
@@ -89,6 +95,7 @@ class ByteReader:
         self._first, self._stop = first, stop
         self._coding = coding
         self._gentle = gentle
+        self._ahead = 1 if gentle else source.ahead
 
     async def parts(self) -> AsyncGenerator[Part, None]:
         """The parts in order. Close the generator (`contextlib.aclosing`) to stop early."""
@@ -123,11 +130,12 @@ class ByteReader:
 
     async def _results(self) -> AsyncGenerator[CallResult, None]:
         ahead: deque[Call] = deque()
-        depth = 1 if self._gentle else self._source.ahead
         async with aclosing(self._calls()) as calls:
             try:
                 while True:
-                    while len(ahead) < depth and (call := await anext(calls, None)) is not None:
+                    while (
+                        len(ahead) < self._ahead and (call := await anext(calls, None)) is not None
+                    ):
                         ahead.append(call)
                     if not ahead:
                         return
@@ -148,7 +156,7 @@ class ByteReader:
         looked = 0
         try:
             for at in range(len(windows)):
-                while looked < min(at + self._source.ahead, len(windows)):
+                while looked < min(at + self._ahead, len(windows)):
                     window = windows[looked]
                     if self._must_be_packed(window):
                         wanted = self._source.store.packed(
@@ -178,10 +186,12 @@ class ByteReader:
 
     def _must_be_packed(self, window: PieceWindow) -> bool:
         """Whether a piece is to be sieved once and kept while its parts are rendered."""
+        if self._gentle:
+            return window.length > GENTLE_BYTES
         if self._parts(window) <= 1:
             return False
         setup_s = self._source.engine.cost.setup_s(self._plan.grid.piece(window.index).end)
-        return self._gentle or window.first > 0 or setup_s > HEAVY_SETUP_S
+        return window.first > 0 or setup_s > HEAVY_SETUP_S
 
     def _by_value(self, window: PieceWindow) -> Iterator[Call]:
         """Calls that sieve a part of the numbers each; their lengths are not known before."""

@@ -17,6 +17,11 @@ from primesvc.web.parameters import read_range
 
 _RESULT_HEADERS: Final = CIMultiDict({"Content-Type": CONTRACT.media_type})
 
+_PRIVATE: Final = CIMultiDict({"Cache-Control": "private"})
+"""With a token: not every cache minds that the request had one."""
+
+_PRIVATE_RESULT_HEADERS: Final = CIMultiDict([*_RESULT_HEADERS.items(), *_PRIVATE.items()])
+
 
 # The answers to repeated requests are what a busy service is asked for most:
 # what can be made once is.
@@ -59,8 +64,10 @@ async def get_result(request: web.Request) -> web.StreamResponse:
     if "Range" not in request.headers:
         body = service.jobs.kept(job, CONTRACT.name) or await service.small_body(job, CONTRACT)
         if body is not None:
-            return web.Response(body=body, headers=_RESULT_HEADERS)
+            headers = _PRIVATE_RESULT_HEADERS if service.settings.token else _RESULT_HEADERS
+            return web.Response(body=body, headers=headers)
     job.check()
     layout = Layout(Result.of(job.collected), CONTRACT)
     tag = f"{job.id}-v1-{CONTRACT.name}"
-    return await send_layout(request, layout, CIMultiDict(), tag, codings=False)
+    headers = CIMultiDict(_PRIVATE) if service.settings.token else CIMultiDict()
+    return await send_layout(request, layout, headers, tag, codings=False)

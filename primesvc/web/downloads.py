@@ -23,8 +23,12 @@ from primesvc.web.sending import Sending
 _VERSION: Final = 1
 """Part of every ETag: raise it when the bytes of a format change."""
 
-_FOREVER: Final = "public, max-age=31536000, immutable"
-"""Primes do not change."""
+_FOREVER: Final = "max-age=31536000, immutable"
+"""Primes do not change.
+
+Not `public`: that lets shared caches hand on what was answered to a request
+with `Authorization` (RFC 9111, 3.5), and without one they need not be told.
+"""
 
 
 async def get_primes(request: web.Request) -> web.StreamResponse:
@@ -40,7 +44,7 @@ async def get_primes(request: web.Request) -> web.StreamResponse:
     headers = CIMultiDict(
         {
             "Vary": "Accept, Accept-Encoding",
-            "Cache-Control": _FOREVER,
+            "Cache-Control": f"private, {_FOREVER}" if service.settings.token else _FOREVER,
             "Content-Disposition": _disposition(job, format_, offset, limit),
         }
     )

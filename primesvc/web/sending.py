@@ -3,12 +3,13 @@
 A fast client is served by several workers ahead. One that takes nothing for
 a while costs no workers and no shared memory: the reader is closed, and begun
 anew where the client stands once it takes again, in small steps as long as
-it is slow. One that takes nothing for longer is cut.
+it is slow. Answers that the transport takes without a wait are made in such a
+step, and need no memory besides. One that takes nothing for longer is cut.
 """
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from typing import Final
 
@@ -23,7 +24,7 @@ from primesvc.results.reader import Part
 from primesvc.service import PrimeService
 from primesvc.web.context import context_of
 from primesvc.web.ranges import ByteRange, Multipart
-from primesvc.web.streams import Stream
+from primesvc.web.streams import PLAIN_BODY_BYTES, Stream
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +51,9 @@ class Sending:
         self._layout = layout
         self._response: Stream
         self._lease: Lease
-        """The memory that the answer may take."""
+        """The memory that a large answer may take."""
+        self._small = False
+        """Whether the transport takes the answer without a wait: it holds no memory then."""
         self._writing: asyncio.Task[None]
         """The last write: done when the client has taken its bytes, or is about to."""
 
@@ -103,7 +106,9 @@ class Sending:
         length: int | None,
         send: Callable[[], Awaitable[None]],
     ) -> web.StreamResponse:
-        if self._request.method == "HEAD":
+        size = self._layout.length if length is None else length
+        self._small = size <= PLAIN_BODY_BYTES
+        if self._small or self._request.method == "HEAD":
             return await self._send(status, headers, length, send)
         with self._service.lease(self._layout) as self._lease:
             return await self._send(status, headers, length, send)
@@ -146,22 +151,45 @@ class Sending:
         at = range_.first
         slow = False
         while at < range_.stop:
-            gentle = slow or not self._lease.extend()
+            gentle = self._small or slow or not self._lease.extend()
             parts = self._service.read(self._layout, at, range_.stop, coding=coding, gentle=gentle)
+            if gentle:
+                taken, data = await self._take(parts, assembly)
+                at += taken
+                # A client that takes a small step in time is served at full speed again.
+                slow = not await self._write_all(data)
+                continue
             async with aclosing(parts):
-                sent, rest, slow = await self._send_until_slow(parts, assembly, one=gentle)
+                sent, rest, slow = await self._send_until_slow(parts, assembly)
             at += sent
             if slow:
-                if not rest:
-                    self._lease.reduce()
+                self._lease.reduce(to=len(rest))
                 await self._drain()
                 await self._write_patiently(rest)
                 self._lease.reduce()
 
+    async def _take(
+        self, parts: AsyncGenerator[Part, None], assembly: Assembly | None
+    ) -> tuple[int, bytes]:
+        """A small step: how many bytes of the file it is, and what to send for them.
+
+        The reader is closed then, and holds nothing while the client takes it.
+        """
+        done, data = 0, bytearray()
+        async with aclosing(parts):
+            async for part in parts:
+                done += part.raw_bytes
+                if assembly is not None:
+                    assembly.add(part.raw_bytes, part.crc)
+                data += part.view
+                if len(data) > PLAIN_BODY_BYTES:
+                    break
+        return done, bytes(data)
+
     async def _send_until_slow(
-        self, parts: AsyncIterator[Part], assembly: Assembly | None, *, one: bool
+        self, parts: AsyncIterator[Part], assembly: Assembly | None
     ) -> tuple[int, bytes, bool]:
-        """Send parts until the client is slow to take one, or with `one` the next alone.
+        """Send parts until the client is slow to take one.
 
         Returns how many bytes of the file are done with, what is still to be
         sent of a coded part, and whether the client is slow. Nothing of a part
@@ -179,10 +207,16 @@ class Sending:
                     if assembly is not None:
                         return done, bytes(rest), True
                     return done - len(rest), b"", True
-            if one:
-                # A client that took a small step in time is served at full speed again.
-                break
         return done, b"", False
+
+    async def _write_all(self, data: bytes) -> bool:
+        """Write a small step; whether the client took it in time. Raises `TimeoutError`."""
+        in_time = True
+        for start in range(0, len(data), WRITE_BYTES):
+            if not await self._write(data[start : start + WRITE_BYTES]):
+                in_time = False
+                await self._drain()
+        return in_time
 
     async def _write(self, chunk: bytes) -> bool:
         """Hand the chunk to the transport; whether the client took its bytes in time."""

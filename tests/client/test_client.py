@@ -15,7 +15,16 @@ from aiohttp.test_utils import TestServer
 from numpy.typing import NDArray
 from pytest_aiohttp.plugin import AiohttpServer
 
-from primesvc import PrimeClient, PrimeService, RemoteJob, Settings, State, create_app
+from primesvc import (
+    NumberFacts,
+    PrimeClient,
+    PrimeService,
+    RemoteJob,
+    Settings,
+    State,
+    create_app,
+    service_of,
+)
 from primesvc.errors import (
     ApiError,
     InvalidSetting,
@@ -73,6 +82,57 @@ async def test_the_same_range_is_the_same_job(prime_client: PrimeClient) -> None
     assert (await prime_client.submit(4, 11)).id == first.id
     assert (await prime_client.submit(4, 11, "count")).id != first.id
     assert (await prime_client.job(first.id)).id == first.id
+
+
+async def test_one_number(prime_client: PrimeClient, server: TestServer) -> None:
+    """Everything about a number is what the service says to who asks it without HTTP."""
+    service = service_of(server.app)
+    async with asyncio.timeout(WAIT_S):
+        for number in (0, 1, 2, 360, 10**7, 10**7 + 1, TOP):
+            assert await prime_client.number(number) == await service.number(number)
+        facts = await prime_client.number(360)
+    assert facts == NumberFacts(360, False, ((2, 3), (3, 2), (5, 1)), 359, 367, 72)
+    for number, status in ((-1, 400), (TOP + 1, 422)):
+        with pytest.raises(ApiError) as caught:
+            await prime_client.number(number)
+        assert caught.value.status == status
+
+
+async def test_many_numbers(prime_client: PrimeClient) -> None:
+    """Which of some numbers are primes; one that is none, or too many of them, are refused."""
+    async with asyncio.timeout(WAIT_S):
+        primes = naive_primes(0, 20_000)
+        verdicts = await prime_client.are_prime(range(20_001))
+        assert [n for n, verdict in enumerate(verdicts) if verdict] == primes
+        assert await prime_client.are_prime(np.array([TOP, TOP - 58], np.uint64)) == [False, True]
+        assert await prime_client.are_prime([]) == []
+        for numbers, status in (([7, -7], 400), ([TOP + 1], 422), ([7] * 100_001, 422)):
+            with pytest.raises(ApiError) as caught:
+                await prime_client.are_prime(numbers)
+            assert caught.value.status == status
+
+
+@pytest.mark.parametrize(
+    "document",
+    [[], {}, {"prime": True}, {"prime": [1, 0]}, {"prime": [True]}, {"number": "x", "factors": 5}],
+    ids=str,
+)
+async def test_what_is_no_answer_about_numbers(
+    aiohttp_server: AiohttpServer, document: Any
+) -> None:
+    """A document that this API does not have is an `UnexpectedAnswer`."""
+
+    async def answer(_: web.Request) -> web.Response:
+        return web.json_response(document)
+
+    app = web.Application()
+    app.add_routes([web.get("/numbers/7", answer), web.post("/numbers", answer)])
+    server = await aiohttp_server(app)
+    async with PrimeClient(str(server.make_url("/"))) as client:
+        with pytest.raises(UnexpectedAnswer):
+            await client.number(7)
+        with pytest.raises(UnexpectedAnswer):
+            await client.are_prime([7, 9])
 
 
 async def test_many_primes_come_in_several_arrays(prime_client: PrimeClient) -> None:

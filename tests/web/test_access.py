@@ -353,6 +353,39 @@ async def test_with_the_token_all_answers(serve: Serve) -> None:
         assert (await ask(client, "GET", "/nothing", Authorization=header))[0] == 404
 
 
+@pytest.mark.parametrize("token", ["", TOKEN])
+async def test_shared_caches_keep_nothing_that_the_token_protects(serve: Serve, token: str) -> None:
+    """With a token what may be kept is the client's own; `public` says a cache may share it all.
+
+    It overrides what caches know of `Authorization` (RFC 9111, 3.5).
+    """
+    client = await serve(token=token)
+    known = {"Authorization": f"Bearer {token}"} if token else {}
+    ids = [(await ask(client, "POST", f"/primes?start_num=4&end_num={end}", **known))[2].decode()
+           for end in (11, 10**5)]  # fmt: skip
+    paths = [
+        f"/{path}"
+        for id_ in (id_.strip().strip('"') for id_ in ids)
+        for path in (f"result/{id_}", f"jobs/{id_}/primes", f"jobs/{id_}/primes?offset=1&limit=2",
+                     f"jobs/{id_}/primes?offset=99999")
+    ]  # fmt: skip
+    for path in paths:
+        async with asyncio.timeout(WAIT_S):
+            while (answer := await ask(client, "GET", path, **known))[0] in (204, 409):
+                pass
+        headers = [answer[1]]
+        headers.append((await ask(client, "GET", path, Range="bytes=1-1", **known))[1])
+        if "ETag" in answer[1]:
+            tag = answer[1]["ETag"]
+            status, more, _ = await ask(client, "GET", path, If_None_Match=tag, **known)
+            assert status == 304
+            headers.append(more)
+        for given in headers:
+            said = given.get("Cache-Control", "").split(", ")
+            assert ("private" in said) is bool(token), path
+            assert "public" not in said
+
+
 async def test_health_needs_no_token(serve: Serve) -> None:
     """Those who look after the process need not know its secret."""
     client = await serve(token=TOKEN)

@@ -76,7 +76,7 @@ async def test_a_file_in_every_format(downloads: Downloads) -> None:
         assert answer.headers["Content-Length"] == str(len(file))
         assert answer.headers["Content-Type"] == FORMATS[name].media_type
         assert answer.headers["Accept-Ranges"] == "bytes"
-        assert answer.headers["Cache-Control"] == "public, max-age=31536000, immutable"
+        assert answer.headers["Cache-Control"] == "max-age=31536000, immutable"
         assert answer.headers["Vary"] == "Accept, Accept-Encoding"
         assert STRONG_TAG.fullmatch(answer.headers["ETag"])
         disposition = f'inline; filename="primes-{start}-{end}.{FORMATS[name].extension}"'

@@ -236,7 +236,8 @@ class PrimeService:
         """The job for a question: the one there is, or a new one that starts at once.
 
         A range asks for its primes. Raises `RangeNotAllowed` beyond `max_span`,
-        `max_job_s` and `max_job_bytes`, `ServiceFull`, `ServiceClosed`.
+        `max_job_s` and `max_job_bytes`, `ServiceFull`, `ServiceClosed`, and with `journal_sync`
+        `JournalBehind`.
         """
         return await self.runtime.manager.submit(_question(asked))
 

@@ -195,8 +195,8 @@ class Journal:
                 if self._closing:
                     return
             writing.result()
-        except sqlite3.Error as error:
-            self._note_problem(str(error))
+        except (sqlite3.Error, MemoryError) as error:
+            self._note_problem(str(error) or type(error).__name__)
             notes.update(self._waiting)
             notes.forget_what_never_was(self._in_file)
             self._waiting = notes

@@ -358,6 +358,8 @@ def leased(path: Path) -> Iterator[threading.Event]:
 
     The event is set once somebody opens it.
     """
+    if not hasattr(fcntl, "F_SETLEASE"):
+        pytest.skip("this system has no leases on files")
     opened = threading.Event()
     before = signal.signal(signal.SIGIO, lambda *_: opened.set())
     try:
@@ -365,7 +367,7 @@ def leased(path: Path) -> Iterator[threading.Event]:
             try:
                 fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_WRLCK)
             except OSError as error:
-                pytest.skip(f"no leases here: {error}")
+                pytest.skip(f"no lease on a file here: {error}")
             yield opened
     finally:
         signal.signal(signal.SIGIO, before)

@@ -265,6 +265,30 @@ def test_count() -> None:
     assert output("count", "0", "1e8") == f"{PI_OF_POWERS[8]}\n"
 
 
+# nth
+
+
+def test_nth() -> None:
+    """The prime, on a line; near and far, above and below."""
+    assert output("nth", "1e6") == "15485863\n"
+    assert output("nth", "1e11") == "2760727302517\n"
+    assert output("nth", "-1", "--start", "100") == "97\n"
+
+
+async def test_nth_of_a_running_service(server: TestServer, there: PrimeService) -> None:
+    """The service finds it, and lists its job without an end and a count."""
+    where = ("--server", address(server))
+    assert await ask("nth", "2", "--start", "10", *where) == (Exit.OK, b"13\n", "")
+    assert [job.kind for job in there.jobs] == ["nth"]
+    code, out, _ = await ask("jobs", *where)
+    assert (code, out.decode().splitlines()[1].split()[1:]) == (
+        Exit.OK, ["succeeded", "nth", "10", "100%"],
+    )  # fmt: skip
+    code, out, errors = await ask("nth", "0", *where)
+    assert (code, out) == (Exit.USAGE, b"")
+    assert "0th" in errors
+
+
 # Files
 
 

@@ -125,6 +125,8 @@ def _add_nth(parser: argparse.ArgumentParser) -> None:
         help="the number above which primes are counted, or below (default: 0)",
     )  # fmt: skip
     _add_progress(parser)
+    _add_server(parser)
+    _add_settings(parser, LOCAL_SETTINGS)
 
 
 def _add_number(parser: argparse.ArgumentParser, name: str, nargs: str | None = None) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from typing import Final
 
-from primesvc.compute.dispatcher import Call, Queue
+from primesvc.compute.dispatcher import INLINE_S, Call, Queue
 from primesvc.compute.long_calls import LONG_S
 from primesvc.compute.worker import count_up_to
 from primesvc.kinds.base import Resources
@@ -23,6 +23,11 @@ _MEMORY_FROM: Final = 10**17
 """Numbers from which a call takes more memory than any call may: 37 MB at 10^18."""
 
 _MEMORY_BYTES: Final = 64 * 2**20
+
+
+_LEAST_S: Final = 2 * INLINE_S
+"""What a call is estimated at least: the library, which cannot be interrupted, and which says what
+it does not like on standard error, is for workers, never for the event loop."""
 
 
 def pi_cost_s(numbers: Sequence[int], workers: int) -> float:
@@ -49,7 +54,7 @@ class PiValues:
         return [task.result() for task in tasks]
 
     async def _find(self, number: int, resources: Resources, queue: Queue) -> int:
-        cost_s = pi_s(number)
+        cost_s = max(pi_s(number), _LEAST_S)
         is_long = cost_s > LONG_S
         threads = self._threads if is_long else 1
         async with AsyncExitStack() as stack:
@@ -77,7 +82,7 @@ class PiValues:
                 threads = self._threads if call.cost_s > LONG_S else 1
                 spent_s = (time.perf_counter() - call.started_s) * threads
                 done_s += call.cost_s * estimated_share(spent_s / call.cost_s)
-        return min(done_s / whole_s, _MOST)
+        return min(done_s / max(whole_s, done_s), _MOST)
 
 
 def estimated_share(spent: float) -> float:

@@ -173,6 +173,27 @@ async def test_count(prime_client: PrimeClient) -> None:
             assert await prime_client.count(0, 10**power) == PI_OF_POWERS[power]
 
 
+async def test_nth(prime_client: PrimeClient) -> None:
+    """`nth` is the prime, above or below; what cannot be is refused."""
+    async with asyncio.timeout(WAIT_S):
+        assert await prime_client.nth(10**6) == 15_485_863
+        assert await prime_client.nth(-1, TOP) == 2**64 - 59
+        job = await prime_client.wait(await prime_client.submit_nth(1, 10))
+        assert (job.prime, job.end, job.count, job.method) == (11, None, 0, None)
+        for n, status in ((0, 400), (10**18, 422)):
+            with pytest.raises(ApiError) as caught:
+                await prime_client.nth(n)
+            assert caught.value.status == status
+
+
+async def test_the_method_of_a_count(prime_client: PrimeClient) -> None:
+    """A count says how it was found; primes say nothing of the kind."""
+    async with asyncio.timeout(WAIT_S):
+        job = await prime_client.wait(await prime_client.submit(0, 1000, "count"))
+        assert (job.method, job.prime) == ("sieve", None)
+        assert (await prime_client.submit(0, 1000)).method is None
+
+
 async def test_a_page_by_prime_index(prime_client: PrimeClient) -> None:
     """`offset` and `limit` cut the primes by position, without reading those before."""
     async with asyncio.timeout(WAIT_S):

@@ -17,6 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from pytest_aiohttp.plugin import AiohttpClient
 
 from primesvc import PrimeService, Range, Settings, create_app, service_of
+from primesvc.sieve.primecount import find_primecount
 from primesvc.states import State
 from tests.helpers import WAIT_S, eventually, fetch, finished, submit
 from tests.web.api import LONG, NO_JOB, Api
@@ -85,6 +86,7 @@ async def test_all_that_is_promised_is_there(client: Client) -> None:
         "downloads": "gauge",
         "event_streams": "gauge",
         "engine_info": "gauge",
+        **({} if find_primecount() is None else {"count_engine_info": "gauge"}),
         "ready": "gauge",
         "workers": "gauge",
         "worker_deaths": "counter",
@@ -276,6 +278,8 @@ async def test_the_engine_and_the_workers_are_told(client: Client) -> None:
     engine = service_behind(client).engine
     found = await scrape(client)
     assert found("primesvc_engine_info", name=engine.name, version=engine.version) == 1
+    if (primecount := engine.primecount) is not None:
+        assert found("primesvc_count_engine_info", name="primecount", version=primecount.version)
     assert found("primesvc_workers") == 2
 
 

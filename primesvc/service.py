@@ -36,6 +36,7 @@ from primesvc.results.result import Result
 from primesvc.runtime import Runtime, Snapshot, open_runtime
 from primesvc.settings import Settings
 from primesvc.sieve.engine import Engine
+from primesvc.sieve.number import examine_s
 from primesvc.sieve.range import Range, check_number
 
 log = logging.getLogger(__name__)
@@ -45,9 +46,6 @@ T = TypeVar("T")
 SMALL_BODY_BYTES: Final = 16 * 2**10
 """Bodies up to here are made on the event loop and kept with their job: 2,000
 primes take 20 µs, a fraction of the round trip to a worker."""
-
-NUMBER_S: Final = 5e-3
-"""Seconds that it takes to examine one number, or a few times as many; see `sieve.number`."""
 
 READ_S_PER_BYTE: Final = 0.3e-6
 """Seconds to read a list of numbers: 2^64-1 and the like takes 3 µs, plain digits less."""
@@ -280,7 +278,11 @@ class PrimeService:
         """
         check_number(number)
         return await self._call(
-            worker.examine, self.engine.name, number, cost_s=NUMBER_S, take=lambda r: r.value.facts
+            worker.examine,
+            self.engine.name,
+            number,
+            cost_s=examine_s(number),
+            take=lambda result: result.value.facts,
         )
 
     async def are_prime(self, numbers: Sequence[int] | NDArray[np.integer[Any]]) -> list[bool]:

@@ -69,7 +69,7 @@ async def test_numbers_as_strings(api: Api) -> None:
 async def test_the_link_to_the_index_computes_it(aiohttp_client: AiohttpClient) -> None:
     """Where the index is null, a POST to the link counts it, also below a prefix."""
     parent = web.Application()
-    parent.add_subapp("/a/", create_app(Settings(workers=2)))
+    parent.add_subapp("/a/", create_app(Settings(workers=2, engine="numpy")))
     api = Api(await aiohttp_client(parent), "/a")
     document = (await api.get("/numbers/1e8")).document
     assert document["index"] is None

@@ -92,6 +92,7 @@ async def list_jobs(request: web.Request) -> web.StreamResponse:
         states = {State(read_choice("state", name.strip(), names)) for name in text.split(",")}
     offset, limit = read_count(request, "offset") or 0, read_count(request, "limit")
     limit = min(100 if limit is None else limit, MAX_PAGE)
+    await context_of(request).turns.next()
     service.jobs.forget_expired()
     jobs = [job for job in reversed(list(service.jobs)) if job.state in states]
     headers: CIMultiDict[str] = CIMultiDict()

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from primesvc.client.documents import RemoteJob
     from primesvc.errors import PrimesvcError
     from primesvc.jobs.job import Job
+    from primesvc.numbers import NumberFacts
     from primesvc.service import PrimeService
     from primesvc.settings import Settings
     from primesvc.sieve.range import Range
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Job": "primesvc.jobs.job",
+    "NumberFacts": "primesvc.numbers",
     "PrimeClient": "primesvc.client.client",
     "PrimeService": "primesvc.service",
     "PrimesvcError": "primesvc.errors",
@@ -30,6 +32,7 @@ _HOMES = {
 
 __all__ = [
     "Job",
+    "NumberFacts",
     "PrimeClient",
     "PrimeService",
     "PrimesvcError",

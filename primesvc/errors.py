@@ -13,6 +13,7 @@
     │   ├── JobFailed           (RuntimeError)     it ended without a result, with a reason
     │   └── JobConflict         (RuntimeError)     not in this state of the job
     ├── ServiceClosed           (RuntimeError)     the service is stopping or not started
+    ├── JournalBehind           (RuntimeError)     the journal has yet to write a job
     ├── CallError                                  the workers could not do a call
     │   ├── WorkerDied          (RuntimeError)     it keeps killing its worker process
     │   ├── WorkersUnavailable  (RuntimeError)     no worker process can be started
@@ -40,6 +41,14 @@ class PrimesvcError(Exception):
 
     retry_after_s: float | None = None
     """Seconds after which the same request may succeed, where that is known."""
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # As pickle would by itself, the constructor is called with the message alone.
+        return _made_again, (type(self), self.args), self.__dict__
+
+
+def _made_again(cls: type[PrimesvcError], args: tuple[object, ...]) -> PrimesvcError:
+    return cls.__new__(cls, *args)
 
 
 class InvalidParameter(PrimesvcError, ValueError):
@@ -133,6 +142,15 @@ class ServiceClosed(PrimesvcError, RuntimeError):
 
     def __init__(self, what: str = "the service is stopping") -> None:
         super().__init__(what)
+
+
+class JournalBehind(PrimesvcError, RuntimeError):
+    """A job is not in the journal yet, which `journal_sync` promises; it is there, and runs."""
+
+    retry_after_s = 1.0
+
+    def __init__(self, why: str) -> None:
+        super().__init__(f"the job is known, but not yet written to the journal: {why}")
 
 
 class CallError(PrimesvcError):

@@ -23,8 +23,9 @@ from primesvc.compute.dispatcher import INLINE_S, Dispatcher
 from primesvc.compute.executor import ExecutorBackend
 from primesvc.compute.histogram import Histogram
 from primesvc.compute.local import LocalBackend
+from primesvc.compute.long_calls import LongCalls
 from primesvc.jobs.admission import Admission
-from primesvc.jobs.journal import Journal
+from primesvc.jobs.journal import Journal, JournalSnapshot
 from primesvc.jobs.manager import JobManager
 from primesvc.jobs.recorder import NullRecorder, Recorder
 from primesvc.jobs.table import JobTable
@@ -75,6 +76,8 @@ class Snapshot:
     """How many jobs are known, by state."""
     jobs_ended: Mapping[State, int]
     """How many jobs ended in each state so far, also those that were forgotten since."""
+    journal: JournalSnapshot | None
+    """None without a journal."""
     pieces: StoreStats
     cache: CacheStats | None
     """None for an embedder's cache of another kind than ours."""
@@ -95,6 +98,8 @@ class Runtime:
     store: SegmentStore
     jobs: JobTable
     manager: JobManager
+    recorder: NullRecorder
+    """What notes jobs in the journal, if there is one."""
     buffers: Buffers
     """Memory for results on their way to clients."""
     source: Source
@@ -122,6 +127,7 @@ class Runtime:
             calls=self.dispatcher.calls,
             jobs=Counter(job.state for job in self.jobs),
             jobs_ended=self.manager.ended,
+            journal=self.recorder.snapshot(),
             pieces=replace(self.store.stats),
             cache=cache,
             memory=tuple(memory),
@@ -188,7 +194,14 @@ async def open_runtime(
             max_span=settings.max_span, max_s=settings.max_job_s, max_bytes=budget.job_bytes
         )
         admission = Admission(engine, workers=backend.slots, limits=limits)
-        resources = Resources(store, engine, cache_bytes=budget.cache_bytes, ahead=ahead)
+        resources = Resources(
+            store,
+            engine,
+            cache_bytes=budget.cache_bytes,
+            ahead=ahead,
+            # How many processors those of an embedder's executor have, nobody here knows.
+            long_calls=LongCalls(backend.slots, threaded=executor is None),
+        )
         manager = JobManager(jobs, recorder, resources, dispatcher, admission)
         # In reverse: the jobs stop, what they asked for ends with the backend, and so what waits.
         stack.push_async_callback(store.close)
@@ -205,6 +218,7 @@ async def open_runtime(
             store=store,
             jobs=jobs,
             manager=manager,
+            recorder=recorder,
             buffers=Buffers(budget.buffer_bytes - shared * SLOT_BYTES),
             source=Source(store, engine, ahead=ahead, call_bytes=SLOT_BYTES),
         )
@@ -213,6 +227,6 @@ async def open_runtime(
 async def _open_recorder(settings: Settings, stack: AsyncExitStack) -> NullRecorder:
     if not settings.journal:
         return NullRecorder()
-    journal = await Journal.open(Path(settings.journal))
+    journal = await Journal.open(Path(settings.journal), sync=settings.journal_sync)
     stack.push_async_callback(journal.close)
-    return Recorder(journal)
+    return Recorder(journal, sync=settings.journal_sync)

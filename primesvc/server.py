@@ -88,7 +88,8 @@ async def _serve(settings: Settings) -> None:
     with ExitStack() as stack:
         stack.enter_context(guard)
         try:
-            await runner.setup()
+            if not await _set_up(runner, stop):
+                return
             listener = await _listen(_protocols(runner, guard), settings)
             if settings.unix_socket:
                 stack.callback(_remover(Path(settings.unix_socket)))
@@ -102,6 +103,20 @@ async def _serve(settings: Settings) -> None:
             _say("stopping: answers under way are finished first; again to stop at once")
         finally:
             await _stop(runner, listener, app, settings.drain_s, hurry)
+
+
+async def _set_up(runner: web.AppRunner, stop: asyncio.Event) -> bool:
+    """Open the service, unless told to stop meanwhile: a journal's file system may not answer."""
+    opening = asyncio.create_task(runner.setup())
+    stopped = asyncio.create_task(stop.wait())
+    await asyncio.wait({opening, stopped}, return_when=asyncio.FIRST_COMPLETED)
+    stopped.cancel()
+    if opening.done():
+        await opening
+        return True
+    opening.cancel()
+    await asyncio.gather(opening, return_exceptions=True)
+    return False
 
 
 def _protocols(runner: web.AppRunner, guard: Guard) -> Callable[[], asyncio.Protocol]:
@@ -204,10 +219,11 @@ def _announce(listener: asyncio.Server, app: web.Application, settings: Settings
         how = f"--unix-socket {shlex.quote(where)} "
     else:
         where = url = _url(listener.sockets[0].getsockname())
-    _say(
-        f"primesvc serves on {where} "
-        f"({service.engine.name} {service.engine.version}, {service.workers} workers)"
-    )
+    engine, primecount = service.engine, service.engine.primecount
+    engines = [f"{engine.name} {engine.version}"]
+    if primecount is not None:
+        engines.append(f"{primecount.name} {primecount.version}")
+    _say(f"primesvc serves on {where} ({', '.join(engines)}, {service.workers} workers)")
     if settings.token:
         how += '-H "Authorization: Bearer $PRIMESVC_TOKEN" '
     _say(f"try: curl {how}-X POST '{url}/primes?start_num=4&end_num=11'")

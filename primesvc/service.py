@@ -1,18 +1,22 @@
 """PrimeService: everything primesvc does, without HTTP."""
 
+import asyncio
 import logging
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import AsyncExitStack, aclosing
 from enum import StrEnum
+from itertools import chain
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final, NoReturn, Self, TypeVar, cast
 
 import numpy as np
 from aiocache.base import BaseCache
 from numpy.typing import NDArray
 
 from primesvc.budget import Budget
+from primesvc.compute import worker
+from primesvc.compute.backend import CallResult
 from primesvc.compute.cpus import usable_cpus
 from primesvc.compute.memory import usable_memory_bytes
 from primesvc.errors import ServiceClosed
@@ -21,22 +25,41 @@ from primesvc.jobs.job import Job
 from primesvc.jobs.table import JobTable
 from primesvc.kinds.base import Question
 from primesvc.kinds.count import Count
+from primesvc.kinds.nth import Nth
 from primesvc.kinds.primes import Primes
+from primesvc.numbers import NumberFacts, check_how_many
 from primesvc.results.buffers import Buffers, Lease
 from primesvc.results.layout import Layout
-from primesvc.results.pieces import cut_page, piece_bytes, prime_arrays
+from primesvc.results.pieces import cut_page, piece_bytes, prime_arrays, reading_s
 from primesvc.results.reader import ByteReader, Part, full_bytes, gentle_bytes, held_bytes
 from primesvc.results.result import Result
 from primesvc.runtime import Runtime, Snapshot, open_runtime
 from primesvc.settings import Settings
 from primesvc.sieve.engine import Engine
-from primesvc.sieve.range import Range
+from primesvc.sieve.range import Range, check_number
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 SMALL_BODY_BYTES: Final = 16 * 2**10
 """Bodies up to here are made on the event loop and kept with their job: 2,000
 primes take 20 µs, a fraction of the round trip to a worker."""
+
+NUMBER_S: Final = 5e-3
+"""Seconds that it takes to examine one number, or a few times as many; see `sieve.number`."""
+
+READ_S_PER_BYTE: Final = 0.3e-6
+"""Seconds to read a list of numbers: 2^64-1 and the like takes 3 µs, plain digits less."""
+
+READ_BYTES_PER_BYTE: Final = 32
+"""Memory that what is read takes at the most: `[[],[],[]` is a list of lists."""
+
+TEST_S: Final = 5e-6
+"""Seconds to test a number: those just below 2^64 that are primes take as long."""
+
+TEST_NUMBERS: Final = 2**13
+"""Numbers tested in one call: they take 40 ms at the most."""
 
 
 class Readiness(StrEnum):
@@ -45,6 +68,16 @@ class Readiness(StrEnum):
     STARTING = "starting"  # not entered yet, or its workers are not up
     READY = "ready"
     DRAINING = "draining"  # what is there can still be read, new jobs are refused
+
+
+class _NotRunning:
+    """Stands for the runtime while there is none: whatever is asked of it raises."""
+
+    def __getattr__(self, name: str) -> NoReturn:
+        raise ServiceClosed("the service is not running: enter it with `async with`")
+
+
+NOT_RUNNING: Final = cast("Runtime", _NotRunning())
 
 
 class PrimeService:
@@ -84,15 +117,16 @@ class PrimeService:
                 self._budget.total_bytes >> 20,
                 usable_bytes >> 20,
             )
-        self._runtime: Runtime | None = None
+        self.runtime = NOT_RUNNING
+        """The parts of the service while it runs; for whoever has to look inside."""
         self._exit = AsyncExitStack()
         self._warming = False
         self._draining = False
 
     async def __aenter__(self) -> Self:
-        if self._runtime is not None:
+        if not self.closed:
             raise RuntimeError("this service is running: make one for each application")
-        self._runtime = await self._exit.enter_async_context(
+        self.runtime = await self._exit.enter_async_context(
             open_runtime(
                 self.settings,
                 self._budget,
@@ -114,22 +148,15 @@ class PrimeService:
 
     async def close(self) -> None:
         """Cancel what runs, stop the workers; may be called again. Bounded in time."""
-        if self._runtime is not None:
+        if not self.closed:
             self.drain()
-            self._runtime = None
+            self.runtime = NOT_RUNNING
         await self._exit.aclose()
 
     @property
     def closed(self) -> bool:
         """Whether the service is not (or no longer) entered."""
-        return self._runtime is None
-
-    @property
-    def runtime(self) -> Runtime:
-        """The parts of the service while it runs; for whoever has to look inside."""
-        if self._runtime is None:
-            raise ServiceClosed("the service is not running: enter it with `async with`")
-        return self._runtime
+        return self.runtime is NOT_RUNNING
 
     @property
     def engine(self) -> Engine:
@@ -156,9 +183,9 @@ class PrimeService:
         """Whether the service should be sent work."""
         if self._draining:
             return Readiness.DRAINING
-        if self._runtime is None:
+        if self.closed:
             return Readiness.STARTING
-        backend = self._runtime.backend.snapshot()
+        backend = self.runtime.backend.snapshot()
         starting = backend.problem is not None or (self._warming and not backend.pids)
         return Readiness.STARTING if starting else Readiness.READY
 
@@ -193,7 +220,8 @@ class PrimeService:
 
     def find(self, asked: Question | Range) -> Job | None:
         """The job for a question, if there is one that has a result or will have."""
-        return self.runtime.jobs.find(_question(asked))
+        # Not by `_question`: a service is asked for nothing more often.
+        return self.runtime.jobs.find(Primes(asked) if isinstance(asked, Range) else asked)
 
     def estimate(self, asked: Question | Range) -> tuple[Mapping[str, Any], float]:
         """About what a job would find, and how many seconds it would take here.
@@ -208,7 +236,8 @@ class PrimeService:
         """The job for a question: the one there is, or a new one that starts at once.
 
         A range asks for its primes. Raises `RangeNotAllowed` beyond `max_span`,
-        `max_job_s` and `max_job_bytes`, `ServiceFull`, `ServiceClosed`.
+        `max_job_s` and `max_job_bytes`, `ServiceFull`, `ServiceClosed`, and with `journal_sync`
+        `JournalBehind`.
         """
         return await self.runtime.manager.submit(_question(asked))
 
@@ -234,14 +263,91 @@ class PrimeService:
         await job.wait()
         return job.count
 
+    async def nth(self, n: int, start: int = 0) -> int:
+        """The n-th prime above `start`, or for a negative n below it.
+
+        Raises `InvalidParameter` for an n of 0, and as `submit` and `Job.check` do.
+        """
+        job = await self.submit(Nth(n, start))
+        await job.wait()
+        prime: int = job.work.findings["result"]["prime"]
+        return prime
+
+    async def number(self, number: int) -> NumberFacts:
+        """Everything about a number: whether it is a prime, its factors, its neighbours.
+
+        Takes milliseconds. Raises `RangeNotAllowed` for one that is negative or above 2^64 - 1.
+        """
+        check_number(number)
+        return await self._call(
+            worker.examine, self.engine.name, number, cost_s=NUMBER_S, take=lambda r: r.value.facts
+        )
+
+    async def are_prime(self, numbers: Sequence[int] | NDArray[np.integer[Any]]) -> list[bool]:
+        """Whether each of up to 100,000 numbers is a prime; 5 µs a number on one core.
+
+        Raises `RangeNotAllowed` for more of them, and for numbers that are negative or
+        above 2^64 - 1, and `TypeError` for those that are not `int`.
+        """
+        check_how_many(len(numbers))
+        array = _array(numbers)
+        parts = [array[at : at + TEST_NUMBERS] for at in range(0, len(array), TEST_NUMBERS)]
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(self._are_prime(part)) for part in parts]
+        return list(chain.from_iterable(task.result() for task in tasks))
+
+    async def _are_prime(self, numbers: NDArray[np.uint64]) -> list[bool]:
+        return await self._call(
+            worker.decide,
+            numbers.tobytes(),
+            cost_s=TEST_S * len(numbers),
+            take=lambda result: np.frombuffer(result.view, np.bool_).tolist(),
+        )
+
+    async def read_numbers(self, text: bytes) -> NDArray[np.uint64]:
+        """The numbers of the JSON object `{"numbers": [...]}`, in any form that the API reads.
+
+        Raises `InvalidParameter` and `RangeNotAllowed`.
+        """
+        return await self._call(
+            worker.read_numbers,
+            text,
+            cost_s=READ_S_PER_BYTE * len(text),
+            memory_bytes=READ_BYTES_PER_BYTE * len(text),
+            take=lambda result: np.frombuffer(result.view, np.uint64).copy(),
+        )
+
+    async def _call(
+        self,
+        function: Callable[..., Any],
+        *args: object,
+        cost_s: float,
+        memory_bytes: int = 0,
+        take: Callable[[CallResult], T],
+    ) -> T:
+        """What `take` makes of the result of one call in a queue of its own."""
+        queue = self.runtime.dispatcher.queue(function.__name__, work_s=cost_s)
+        call = queue.submit(function, *args, cost_s=cost_s, memory_bytes=memory_bytes)
+        try:
+            result = await call.done
+        except asyncio.CancelledError:
+            call.cancel()
+            raise
+        try:
+            return take(result)
+        finally:
+            result.release()
+
     async def primes(self, job: Job) -> AsyncGenerator[NDArray[np.uint64], None]:
         """The primes of a succeeded job, ascending, as uint64 arrays of up to 2^16 each.
 
         Constant memory whatever the range. Raises as `Job.check` does.
         """
         job.check()
-        queue = self.runtime.dispatcher.queue(f"primes {job.range}")
-        async with aclosing(prime_arrays(self.runtime.source, job.collected.plan, queue)) as arrays:
+        source, plan = self.runtime.source, job.collected.plan
+        work_s = reading_s(source, plan, len(plan.indices))
+        queue = self.runtime.dispatcher.queue(f"primes {job.range}", work_s=work_s)
+        async with aclosing(prime_arrays(source, plan, queue)) as arrays:
             async for array in arrays:
                 yield array
 
@@ -250,7 +356,8 @@ class PrimeService:
 
         Costs the same anywhere: at most two pieces are looked into.
         """
-        queue = self.runtime.dispatcher.queue(f"page {result.plan.range}")
+        work_s = reading_s(self.runtime.source, result.plan, 2)
+        queue = self.runtime.dispatcher.queue(f"page {result.plan.range}", work_s=work_s)
         pieces = min(2, len(result.plan.indices))
         async with self.runtime.buffers.working(pieces * piece_bytes(result.plan)):
             return await cut_page(self.runtime.source, result, queue, offset, limit)
@@ -305,6 +412,18 @@ class PrimeService:
         if self.closed:
             return "<PrimeService closed>"
         return f"<PrimeService {self.engine.name}, {self.workers} workers, {len(self.jobs)} jobs>"
+
+
+def _array(numbers: Sequence[int] | NDArray[np.integer[Any]]) -> NDArray[np.uint64]:
+    if isinstance(numbers, np.ndarray):
+        if numbers.dtype == np.uint64:
+            return numbers.astype(np.uint64, copy=False)
+        numbers = numbers.tolist()
+    for type_ in set(map(type, numbers)) - {int}:
+        raise TypeError(f"numbers are int, not {type_.__name__}")
+    for number in (min(numbers, default=0), max(numbers, default=0)):
+        check_number(number)
+    return np.array(numbers, np.uint64)
 
 
 def _question(asked: Question | Range) -> Question:

@@ -154,7 +154,12 @@ class Settings:
         "auto", str, "name", "what sieves; auto takes the fastest there is", choices=ENGINE_CHOICES
     )
     max_span: int = _setting(
-        10**13, read_whole_number, "numbers", "longest range that is accepted", least=1, most=2**64
+        10**13,
+        read_whole_number,
+        "numbers",
+        "widest range that is sieved, from its start to its end",
+        least=1,
+        most=2**64,
     )
     max_job_s: float = _setting(
         6 * 3600.0, _seconds, "seconds",
@@ -200,6 +205,9 @@ class Settings:
     )  # fmt: skip
     journal: str = _setting(
         "", str, "file", "file from which jobs are taken up again after a restart; empty for none"
+    )
+    journal_sync: bool = _setting(
+        False, _switch, "", "answer a POST only once its job is in the journal, and on the disk"
     )
     unix_socket: str = _setting(
         "", str, "path", "Unix socket to listen on, instead of an address and a port"

@@ -36,7 +36,7 @@ FILE = (0, 3 * 10**7)
 Here = Callable[..., tuple[int, str, str]]
 """Of the fixture `here`: runs the program in this process; its exit code, output and errors."""
 
-READY = re.compile(r"primesvc serves on (http://\S+) \(\w+ [\w.]+, 2 workers\)")
+READY = re.compile(r"primesvc serves on (http://\S+) \((\w+ [\w.]+, )+2 workers\)")
 
 
 def environ(**variables: str) -> dict[str, str]:

@@ -39,6 +39,9 @@ pytestmark = [
 PROGRAM = [sys.executable, "-W", "error", "-m", "primesvc"]
 
 HUGE = ("0", "1e12")
+
+DEAR = ("1e18", "10**18+40000000000")
+"""A range that is counted by sieving, for a minute."""
 """A range that takes minutes to count."""
 
 FORMATS = ["text", "json", "ndjson", "csv", "npy", "arrow"]
@@ -262,6 +265,30 @@ def test_count() -> None:
     assert output("count", "0", "1e8") == f"{PI_OF_POWERS[8]}\n"
 
 
+# nth
+
+
+def test_nth() -> None:
+    """The prime, on a line; near and far, above and below."""
+    assert output("nth", "1e6") == "15485863\n"
+    assert output("nth", "1e11") == "2760727302517\n"
+    assert output("nth", "-1", "--start", "100") == "97\n"
+
+
+async def test_nth_of_a_running_service(server: TestServer, there: PrimeService) -> None:
+    """The service finds it, and lists its job without an end and a count."""
+    where = ("--server", address(server))
+    assert await ask("nth", "2", "--start", "10", *where) == (Exit.OK, b"13\n", "")
+    assert [job.kind for job in there.jobs] == ["nth"]
+    code, out, _ = await ask("jobs", *where)
+    assert (code, out.decode().splitlines()[1].split()[1:]) == (
+        Exit.OK, ["succeeded", "nth", "10", "100%"],
+    )  # fmt: skip
+    code, out, errors = await ask("nth", "0", *where)
+    assert (code, out) == (Exit.USAGE, b"")
+    assert "0th" in errors
+
+
 # Files
 
 
@@ -331,7 +358,7 @@ def test_an_output_that_cannot_be_written(tmp_path: Path) -> None:
 )
 def test_a_signal_ends_it_and_all_it_started(number: signal.Signals, code: Exit) -> None:
     """Ctrl-C and SIGTERM end it soon, without a word, with their codes, and no process stays."""
-    with started("count", *HUGE) as process:
+    with started("count", *DEAR) as process:
         wait_until(lambda: works(process))
         children = family(process)
         os.killpg(process.pid, number) if number == signal.SIGINT else process.send_signal(number)
@@ -358,7 +385,7 @@ def test_ctrl_c_while_nobody_empties_the_pipe() -> None:
 @pytest.mark.parametrize(
     ("terminal", "arguments", "shows"),
     [
-        (100, ["count", *HUGE], r"sieving: +[0-9]+%\|.*\| [0-9.]+[kMG]/1\.00T \["),
+        (100, ["count", *DEAR], r"sieving: +[0-9]+%\|.*\| [0-9.]+[kMG]/40\.0G \["),
         # Some terminals do not say how wide they are.
         (
             0,
@@ -393,10 +420,10 @@ def test_there_is_no_bar_beside_a_pipe(terminal: Terminal) -> None:
 
 def test_a_bar_can_be_asked_for_and_refused(terminal: Terminal) -> None:
     """`--progress` shows it where it would not be, `--no-progress` does not where it would."""
-    with started("count", *HUGE, "--progress") as process:
+    with started("count", *DEAR, "--progress") as process:
         assert process.stderr is not None
         assert b"sieving" in process.stderr.read(10)
-    with started("count", *HUGE, "--no-progress", stderr=terminal.theirs) as process:
+    with started("count", *DEAR, "--no-progress", stderr=terminal.theirs) as process:
         # By then there would be one.
         wait_until(lambda: works(process) and lasts(process, 2 * DELAY_S))
         os.killpg(process.pid, signal.SIGINT)
@@ -411,6 +438,42 @@ def test_no_bytes_for_a_screen(terminal: Terminal) -> None:
         assert process.stderr is not None
         assert b"npy is not for terminals: use -o FILE" in process.stderr.read()
     assert not terminal.shows(".")
+
+
+# Numbers one by one
+
+NUMBERS: list[tuple[list[str], int, str, str]] = [
+    (["is-prime", "7"], 0, "7 is prime\n", ""),
+    (["is-prime", "2", "9", "2^61-1"], 1,
+     "2 is prime\n9 is not prime\n2305843009213693951 is prime\n", ""),
+    (["next", "1e15"], 0, "1000000000000037\n", ""),
+    (["next", "2^64-59"], 1, "", "there is no prime above 18446744073709551557 below 2^64"),
+    (["prev", "2^64-1"], 0, "18446744073709551557\n", ""),
+    (["prev", "2"], 1, "", "there is no prime below 2"),
+    (["factor", "360"], 0, "360: 2 2 2 3 3 5\n", ""),
+    (["factor", "1"], 0, "1:\n", ""),
+    (["factor", "18446743979220271189"], 0, "18446743979220271189: 4294967279 4294967291\n", ""),
+    (["number", "2^64-1"], 0,
+     ("number    18446744073709551615\nis prime  no\n"
+     "factors   3 * 5 * 17 * 257 * 641 * 65537 * 6700417\nprevious  18446744073709551557\n"
+     "next      none below 2^64\n"
+     "index     not counted: primesvc count 0 18446744073709551615\n"), ""),
+    (["number", "0"], 0,
+     "number    0\nis prime  no\nfactors   none\nprevious  none\nnext      2\nindex     0\n", ""),
+]  # fmt: skip
+"""Commands, their exit codes, what they print, and what they complain of."""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "printed", "says"), NUMBERS, ids=lambda value: str(value)[:30]
+)
+def test_numbers_one_by_one(
+    here: Here, arguments: list[str], code: int, printed: str, says: str
+) -> None:
+    """Verdicts, neighbours and factors are printed; the exit code of `is-prime` is its verdict."""
+    found, out, errors = here(*arguments)
+    assert (found, out) == (code, printed)
+    assert errors == (f"primesvc: {says}\n" if says else "")
 
 
 # What the user can put right
@@ -428,13 +491,19 @@ def test_no_bytes_for_a_screen(terminal: Terminal) -> None:
         (["primes", "11", "4"], {}, "ends at or after its start, 11, not at 4"),
         (["count", "-5", "4"], {}, "starts at 0 or above, not at -5"),
         (["count", "0", "2^64"], {}, "2^64 - 1"),
-        (["count", "0", "2^64-1"], {}, "the limit is 10000000000000"),
+        (["count", "0", "2^64-1", "--engine", "numpy"], {}, "the limit is 10000000000000"),
         (["count", "0", "1e6", "--max-span", "1e5"], {}, "the limit is 100000"),
         (["count", "0", "1e6"], {"PRIMESVC_MAX_SPAN": "1e5"}, "the limit is 100000"),
         (["count", "0", "1e6", "--workers", "many"], {}, "--workers"),
         (["--port", "1", "count", "4", "11"], {}, "--port is for serving, not for count"),
         (["jobs"], {}, "--server URL or PRIMESVC_SERVER"),
         (["cancel", NO_JOB], {}, "--server URL or PRIMESVC_SERVER"),
+        (["is-prime"], {}, "N"),
+        (["is-prime", "7", "many"], {}, "N: 'many': it is not a whole number such as"),
+        (["is-prime", "7", "-7"], {}, "from 0 to 2^64 - 1 = 18446744073709551615, not -7"),
+        (["number", "2^64"], {}, "18446744073709551615, not 18446744073709551616"),
+        (["next", "1", "2"], {}, "unrecognized arguments: 2"),
+        (["--port", "1", "factor", "4"], {}, "--port is for serving, not for factor"),
         (["cancel"], {"PRIMESVC_SERVER": "http://127.0.0.1"}, "ID"),
         (["jobs", "--state", "happy"], {}, "happy"),
         (["jobs", "--server", "localhost:8080"], {}, "'localhost:8080' is no http:// or https://"),
@@ -553,7 +622,9 @@ async def test_ctrl_c_cancels_the_job_there(
     server: TestServer, there: PrimeService, command: str
 ) -> None:
     """Ctrl-C ends the program with 130, and the job that it waited for."""
-    async with begun(command, *HUGE, "--server", address(server)) as process:
+    async with begun(
+        command, *(DEAR if command == "count" else HUGE), "--server", address(server)
+    ) as process:
         await eventually(lambda: any(job.state == "running" for job in there.jobs))
         (job,) = there.jobs
         os.killpg(process.pid, signal.SIGINT)
@@ -564,7 +635,7 @@ async def test_ctrl_c_cancels_the_job_there(
 
 async def test_a_job_that_somebody_else_cancels(server: TestServer, there: PrimeService) -> None:
     """Who waits for a job that is cancelled is told so, and fails."""
-    async with begun("count", *HUGE, "--server", address(server)) as process:
+    async with begun("count", *DEAR, "--server", address(server)) as process:
         await eventually(lambda: any(job.state == "running" for job in there.jobs))
         (job,) = there.jobs
         there.cancel(job)
@@ -575,9 +646,9 @@ async def test_a_job_that_somebody_else_cancels(server: TestServer, there: Prime
 
 async def test_the_progress_of_a_service_is_shown(server: TestServer) -> None:
     """A bar shows how far the work is there."""
-    async with begun("count", *HUGE, "--server", address(server), "--progress") as process:
+    async with begun("count", *DEAR, "--server", address(server), "--progress") as process:
         assert process.stderr is not None
-        shown = await asyncio.wait_for(process.stderr.readuntil(b"/1.00T"), WAIT_S)
+        shown = await asyncio.wait_for(process.stderr.readuntil(b"/40.0G"), WAIT_S)
         assert b"sieving" in shown
 
 
@@ -604,6 +675,17 @@ async def test_the_token_of_a_variable_or_a_flag(aiohttp_server: AiohttpServer) 
     assert await ask(*arguments, **variable) == (0, b"3\n", "")
 
 
+async def test_a_service_tells_the_same_of_numbers(server: TestServer) -> None:
+    """With `--server` the answers about numbers come from there, and are the same."""
+    for arguments, expected, printed, says in NUMBERS[1::3]:
+        code, out, errors = await ask(*arguments, "--server", address(server))
+        assert (code, out.decode()) == (expected, printed)
+        assert errors == (f"primesvc: {says}\n" if says else "")
+    code, out, errors = await ask("is-prime", "2^64", "--server", address(server))
+    assert (code, out) == (Exit.USAGE, b"")
+    assert "the service answers 422: a number is from 0 to 2^64 - 1" in errors
+
+
 def test_a_service_that_is_not_there(here: Here, unused_tcp_port: int) -> None:
     """Without a server at the address it fails soon, and names the address."""
     url = f"http://127.0.0.1:{unused_tcp_port}"
@@ -622,7 +704,13 @@ def test_exit_codes_are_documented(here: Here) -> None:
         assert re.search(rf"\b{code.value}\b", help_.partition("exit codes:")[2]), code
 
 
-@pytest.mark.parametrize("command", ["serve", "primes", "count", "jobs", "cancel"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        "serve", "primes", "count", "nth", "is-prime", "next", "prev", "factor", "number", "jobs",
+        "cancel",
+    ],
+)  # fmt: skip
 def test_every_command_has_help(here: Here, command: str) -> None:
     """`primesvc --help` lists the commands, and each has help of its own."""
     assert re.search(rf"^    {command} ", here("--help")[1], re.MULTILINE)

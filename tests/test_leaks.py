@@ -56,6 +56,11 @@ def held() -> Held:
     )
 
 
+def workers() -> list[psutil.Process]:
+    """Those whom the fork server, a child of this process, has started."""
+    return [each for child in psutil.Process().children() for each in child.children()]
+
+
 async def rounds(count: int, one: Callable[[], Awaitable[object]]) -> None:
     """Go through `count` rounds; fail if more is held afterwards than after the first two.
 
@@ -64,6 +69,7 @@ async def rounds(count: int, one: Callable[[], Awaitable[object]]) -> None:
     """
     for _ in range(2):
         await one()
+    await eventually(lambda: not workers())
     before = held()
     for _ in range(count):
         await one()

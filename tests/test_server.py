@@ -151,7 +151,7 @@ def test_jobs_that_end_soon_are_waited_for(start: Start) -> None:
 def test_it_listens_on_a_unix_socket(start: Start, path: Path) -> None:
     """On it and nowhere else; it says how to ask there, and takes it away in the end."""
     server = start("--unix-socket", str(path), "--access-log")
-    server.says(rf"^primesvc serves on {re.escape(str(path))} \(\w+ [\w.]+, 2 workers\)$")
+    server.says(rf"^primesvc serves on {re.escape(str(path))} \((\w+ [\w.]+, )+2 workers\)$")
     command = server.says("^try: (.*)$")[1]
     assert ask_socket(path, "/health/live") == (200, b'{"status": "live"}')
     assert stat.S_ISSOCK(path.stat().st_mode)
@@ -400,6 +400,15 @@ def test_help_does_not_tell_the_token(here: Here) -> None:
     code, out, errors = here("--help", PRIMESVC_TOKEN=TOKEN)
     assert (code, errors) == (0, "")
     assert "horse" not in out
+
+
+def test_a_journal_that_is_no_file_is_refused(here: Here, tmp_path: Path) -> None:
+    """A FIFO, whose open would wait for a writer; with a line, and the exit code of wrong use."""
+    path = tmp_path / "journal"
+    os.mkfifo(path)
+    code, out, errors = here("--port", "0", "--journal", str(path))
+    assert (code, out) == (2, "")
+    assert errors == f"primesvc: the journal {path} cannot be used: it is not a regular file\n"
 
 
 # --- logs ----------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""The commands that do one thing and end: primes, count, jobs, cancel."""
+"""The commands that do one thing and end, such as primes, count and cancel."""
 
 import argparse
 import asyncio
@@ -17,10 +17,12 @@ from primesvc.cli.progress import Progress, on_terminal
 from primesvc.errors import (
     ApiError,
     EngineUnavailable,
+    InvalidParameter,
     InvalidSetting,
     PrimesvcError,
     RangeNotAllowed,
 )
+from primesvc.numbers import NumberFacts
 from primesvc.sieve.range import Range
 
 if TYPE_CHECKING:
@@ -44,7 +46,9 @@ def run(options: argparse.Namespace) -> Exit:
             return runner.run(_stoppable(command(options)))
     except asyncio.CancelledError:
         return Exit.TERMINATED
-    except (UsageError, RangeNotAllowed, InvalidSetting, EngineUnavailable) as error:
+    except (
+        UsageError, InvalidParameter, RangeNotAllowed, InvalidSetting, EngineUnavailable
+    ) as error:  # fmt: skip
         return complain(error, Exit.USAGE)
     except ApiError as error:
         return complain(error, Exit.USAGE if error.status in (400, 422) else Exit.FAILED)
@@ -90,14 +94,73 @@ async def _count(options: argparse.Namespace) -> Exit:
     return Exit.OK
 
 
+async def _nth(options: argparse.Namespace) -> Exit:
+    progress = _progress(options, fits=on_terminal())
+    with contextlib.closing(progress):
+        async with _service(options, progress) as service:
+            prime = await service.nth(options.n, options.start)
+    _say(str(prime))
+    return Exit.OK
+
+
+async def _is_prime(options: argparse.Namespace) -> Exit:
+    async with _service(options, Progress(shown=False)) as service:
+        verdicts = await service.are_prime(options.numbers)
+    for number, prime in zip(options.numbers, verdicts, strict=True):
+        _say(f"{number} is {'' if prime else 'not '}prime")
+    return Exit.OK if all(verdicts) else Exit.FAILED
+
+
+async def _next(options: argparse.Namespace) -> Exit:
+    facts = await _facts(options)
+    if facts.next is None:
+        return complain(f"there is no prime above {facts.number} below 2^64", Exit.FAILED)
+    _say(str(facts.next))
+    return Exit.OK
+
+
+async def _prev(options: argparse.Namespace) -> Exit:
+    facts = await _facts(options)
+    if facts.previous is None:
+        return complain(f"there is no prime below {facts.number}", Exit.FAILED)
+    _say(str(facts.previous))
+    return Exit.OK
+
+
+async def _factor(options: argparse.Namespace) -> Exit:
+    facts = await _facts(options)
+    # As coreutils' `factor` writes them.
+    primes = [str(prime) for prime, power in facts.factors for _ in range(power)]
+    _say(" ".join([f"{facts.number}:", *primes]))
+    return Exit.OK
+
+
+async def _number(options: argparse.Namespace) -> Exit:
+    facts = await _facts(options)
+    factors = [str(p) if power == 1 else f"{p}^{power}" for p, power in facts.factors]
+    _say(f"number    {facts.number}")
+    _say(f"is prime  {'yes' if facts.is_prime else 'no'}")
+    _say(f"factors   {' * '.join(factors) or 'none'}")
+    _say(f"previous  {facts.previous or 'none'}")
+    _say(f"next      {facts.next or 'none below 2^64'}")
+    unknown = f"not counted: primesvc count 0 {facts.number}"
+    _say(f"index     {unknown if facts.index is None else facts.index}")
+    return Exit.OK
+
+
+async def _facts(options: argparse.Namespace) -> NumberFacts:
+    async with _service(options, Progress(shown=False)) as service:
+        return await service.number(options.number)
+
+
 async def _jobs(options: argparse.Namespace) -> Exit:
     async with _client(options) as client:
         jobs = await client.jobs(options.state)
     rows = [("ID", "STATE", "KIND", "START", "END", "DONE", "PRIMES")]
     rows += [
         (
-            job.id, job.state, job.kind, str(job.start), str(job.end),
-            f"{job.progress:.0%}", str(job.count),
+            job.id, job.state, job.kind, str(job.start), "" if job.end is None else str(job.end),
+            f"{job.progress:.0%}", "" if job.end is None else str(job.count),
         )
         for job in jobs
     ]  # fmt: skip
@@ -117,6 +180,12 @@ async def _cancel(options: argparse.Namespace) -> Exit:
 _COMMANDS: Final[dict[str, Callable[[argparse.Namespace], Awaitable[Exit]]]] = {
     "primes": _primes,
     "count": _count,
+    "nth": _nth,
+    "is-prime": _is_prime,
+    "next": _next,
+    "prev": _prev,
+    "factor": _factor,
+    "number": _number,
     "jobs": _jobs,
     "cancel": _cancel,
 }
@@ -165,7 +234,7 @@ def _check_flags(options: argparse.Namespace, allowed: "tuple[str, ...] | list[s
     if name is None:
         return
     flag = f"--{name.replace('_', '-')}"
-    if name in LOCAL_SETTINGS and options.command in ("primes", "count"):
+    if name in LOCAL_SETTINGS and options.command not in ("jobs", "cancel"):
         raise UsageError(f"{flag} is for work done here, but --server has it done elsewhere")
     raise UsageError(f"{flag} is for serving, not for {options.command}")
 

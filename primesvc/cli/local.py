@@ -9,6 +9,8 @@ from primesvc.formats.base import Format, total_bytes
 from primesvc.formats.catalog import FORMATS
 from primesvc.jobs.job import Job
 from primesvc.kinds.count import Count
+from primesvc.kinds.nth import Nth
+from primesvc.numbers import NumberFacts
 from primesvc.results.layout import Layout
 from primesvc.results.result import Result
 from primesvc.service import PrimeService
@@ -39,12 +41,26 @@ class LocalService:
     async def count(self, range_: Range) -> int:
         """How many primes the range holds. Raises as `PrimeService.count` does."""
         job = await self._service.submit(Count(range_))
-        await self._finish(job)
+        await self._finish(job, range_)
         return job.count
 
-    async def _finish(self, job: Job) -> None:
+    async def number(self, number: int) -> NumberFacts:
+        """Everything about a number. Raises as `PrimeService.number` does."""
+        return await self._service.number(number)
+
+    async def are_prime(self, numbers: list[int]) -> list[bool]:
+        """Whether each is a prime. Raises as `PrimeService.are_prime` does."""
+        return await self._service.are_prime(numbers)
+
+    async def nth(self, n: int, start: int) -> int:
+        """The n-th prime above `start`. Raises as `PrimeService.nth` does."""
+        job = await self._service.submit(Nth(n, start))
+        await self._finish(job)
+        return await self._service.nth(n, start)
+
+    async def _finish(self, job: Job, range_: Range | None = None) -> None:
         while not await job.ends_within(_LOOK_S):
-            self._progress.show(Stage.SIEVING, job.work.done_numbers, job.range.span)
+            self._progress.show_share(job.progress, range_)
         job.check()
 
     async def read(self, range_: Range, format_name: str) -> AsyncGenerator[bytes, None]:
@@ -56,7 +72,7 @@ class LocalService:
         format_ = FORMATS[format_name]
         job = await self._service.submit(range_)
         if not _grows(job, format_):
-            await self._finish(job)
+            await self._finish(job, range_)
         expected = total_bytes(format_, estimate(range_))
         at = 0
         while True:

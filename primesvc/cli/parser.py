@@ -24,7 +24,7 @@ of each command.
 
 exit codes:
   0    done; also when the reader of a pipe has had enough
-  1    failed
+  1    failed; of is-prime also: not all of the numbers are primes
   2    something to put right: a flag, a range that is not allowed, a port in use
   130  interrupted with Ctrl-C; 143 by SIGTERM
 """
@@ -33,6 +33,18 @@ _RANGE: Final = """\
 Both ends belong to the range. Numbers may be written 1000000, 1_000_000, 1e6,
 10**6 or 2^64-1. The work is done here, on all processors, or with --server by
 a running service. Ctrl-C cancels it, also there.
+"""
+
+_NUMBER: Final = """\
+Numbers may be written 1000000, 1_000_000, 1e6, 10**6 or 2^64-1, and go up to
+2^64 - 1. The work is done here, or with --server by a running service.
+"""
+
+
+_NTH: Final = """\
+Numbers may be written 1000000, 1_000_000, 1e6, 10**6 or 2^64-1. The work is done
+here, on all processors, or with --server by a running service. Ctrl-C cancels it,
+also there.
 """
 
 
@@ -56,6 +68,16 @@ def make_parser() -> argparse.ArgumentParser:
     _add_settings(serve, [item.name for item in fields(Settings)])
     _add_primes(_add(commands, "primes", "print the primes of a range", _RANGE))
     _add_count(_add(commands, "count", "count the primes of a range", _RANGE))
+    _add_nth(_add(commands, "nth", "print the n-th prime", _NTH))
+    is_prime = _add(commands, "is-prime", "tell which numbers are primes", _NUMBER)
+    _add_number(is_prime, "numbers", nargs="+")
+    for name, help_ in (
+        ("next", "print the next prime above a number"),
+        ("prev", "print the next prime below a number"),
+        ("factor", "print the prime factors of a number"),
+        ("number", "print all there is to say of one number"),
+    ):
+        _add_number(_add(commands, name, help_, _NUMBER), "number")
     _add_jobs(_add(commands, "jobs", "list the jobs of a running service"))
     _add_cancel(_add(commands, "cancel", "cancel a job of a running service"))
     return parser
@@ -90,6 +112,27 @@ def _add_primes(parser: argparse.ArgumentParser) -> None:
 def _add_count(parser: argparse.ArgumentParser) -> None:
     _add_range(parser)
     _add_progress(parser)
+    _add_server(parser)
+    _add_settings(parser, LOCAL_SETTINGS)
+
+
+def _add_nth(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "n", metavar="N", type=_number, help="which prime: 1 is the first, -1 the last below START"
+    )
+    parser.add_argument(
+        "--start", type=_number, metavar="NUMBER", default=0,
+        help="the number above which primes are counted, or below (default: 0)",
+    )  # fmt: skip
+    _add_progress(parser)
+    _add_server(parser)
+    _add_settings(parser, LOCAL_SETTINGS)
+
+
+def _add_number(parser: argparse.ArgumentParser, name: str, nargs: str | None = None) -> None:
+    parser.add_argument(
+        name, metavar="N", type=_number, nargs=nargs, help="a number from 0 to 2^64 - 1"
+    )
     _add_server(parser)
     _add_settings(parser, LOCAL_SETTINGS)
 

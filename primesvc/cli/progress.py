@@ -6,6 +6,8 @@ import threading
 from enum import Enum
 from typing import Any, Final
 
+from primesvc.sieve.range import Range
+
 DELAY_S: Final = 0.5
 """Seconds before a bar appears: what is done by then needs none."""
 
@@ -19,6 +21,7 @@ class Stage(Enum):
 
     SIEVING = "numbers"
     WRITING = "bytes"
+    COUNTING = "parts of a thousand"
 
 
 class Progress:
@@ -38,6 +41,13 @@ class Progress:
             self._stage, self._bar = stage, _make_bar(stage)
         self._bar.total = max(done, total)
         self._bar.update(done - self._bar.n)
+
+    def show_share(self, share: float, range_: Range | None) -> None:
+        """So much of the work is done, 0 to 1: of the numbers of a range if it is about one."""
+        if range_ is None:
+            self.show(Stage.COUNTING, round(share * 1000), 1000)
+        else:
+            self.show(Stage.SIEVING, round(share * range_.span), range_.span)
 
     def close(self) -> None:
         """Take the bar off the screen."""

@@ -1,9 +1,9 @@
 """Primes found by a running service."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Coroutine
 from contextlib import aclosing
-from typing import Final, Self
+from typing import Any, Final, Self
 
 from primesvc.cli.exits import Exit, complain
 from primesvc.cli.progress import Progress, Stage
@@ -12,6 +12,7 @@ from primesvc.client.documents import RemoteJob
 from primesvc.errors import ApiError, PrimesvcError
 from primesvc.formats.base import total_bytes
 from primesvc.formats.catalog import FORMATS
+from primesvc.numbers import NumberFacts
 from primesvc.sieve.estimate import estimate
 from primesvc.sieve.range import Range
 
@@ -38,11 +39,17 @@ class RemoteService:
 
     async def count(self, range_: Range) -> int:
         """How many primes the range holds. Raises as `PrimeClient.count` does."""
-        return (await self._finish(range_, "count")).count
+        submitting = self._client.submit(range_.start, range_.end, "count")
+        return (await self._finish(submitting, range_)).count
+
+    async def nth(self, n: int, start: int) -> int:
+        """The n-th prime above `start`. Raises as `PrimeClient.nth` does."""
+        await self._finish(self._client.submit_nth(n, start))
+        return await self._client.nth(n, start)
 
     async def read(self, range_: Range, format_name: str) -> AsyncGenerator[bytes, None]:
         """The primes of the range as a file, in parts. Raises as `PrimeClient.download` does."""
-        job = await self._finish(range_, "primes")
+        job = await self._finish(self._client.submit(range_.start, range_.end), range_)
         expected = total_bytes(FORMATS[format_name], estimate(range_))
         at = 0
         async with aclosing(self._client.download(job, format_name)) as chunks:
@@ -51,19 +58,28 @@ class RemoteService:
                 yield chunk
                 self._progress.show(Stage.WRITING, at, expected)
 
-    async def _finish(self, range_: Range, kind: str) -> RemoteJob:
-        submitting = asyncio.ensure_future(self._client.submit(range_.start, range_.end, kind))
+    async def number(self, number: int) -> NumberFacts:
+        """Everything about a number. Raises as `PrimeClient.number` does."""
+        return await self._client.number(number)
+
+    async def are_prime(self, numbers: list[int]) -> list[bool]:
+        """Whether each is a prime. Raises as `PrimeClient.are_prime` does."""
+        return await self._client.are_prime(numbers)
+
+    async def _finish(
+        self, submission: Coroutine[Any, Any, RemoteJob], range_: Range | None = None
+    ) -> RemoteJob:
+        def show(job: RemoteJob) -> None:
+            self._progress.show_share(job.progress, range_)
+
+        submitting = asyncio.ensure_future(submission)
         try:
             # Shielded: a job whose id did not come back could not be cancelled.
             job = await asyncio.shield(submitting)
-            return await self._client.wait(job, on_progress=self._show)
+            return await self._client.wait(job, on_progress=show)
         except asyncio.CancelledError:
             await self._cancel(submitting)
             raise
-
-    def _show(self, job: RemoteJob) -> None:
-        span = job.end - job.start + 1
-        self._progress.show(Stage.SIEVING, round(job.progress * span), span)
 
     async def _cancel(self, submitting: "asyncio.Future[RemoteJob]") -> None:
         self._progress.close()

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import AsyncExitStack, aclosing
 from typing import Any, Final, Self
 
@@ -10,11 +10,12 @@ import aiohttp
 import numpy as np
 from numpy.typing import NDArray
 
-from primesvc.client.documents import RemoteJob
+from primesvc.client.documents import RemoteJob, read_facts
 from primesvc.client.downloads import read_file, read_npy
 from primesvc.client.events import watch
 from primesvc.client.transport import Transport, shown
 from primesvc.errors import ApiError, UnexpectedAnswer
+from primesvc.numbers import NumberFacts
 from primesvc.states import State
 
 POLL_S: Final = 5.0
@@ -89,7 +90,16 @@ class PrimeClient:
         `kind` is `primes`, or `count` for how many there are alone. Raises
         `ApiError` 400 or 422 for a range that is not allowed, 503 if the service stays full.
         """
-        body = {"start": start, "end": end, "kind": kind}
+        return await self._submit({"start": start, "end": end, "kind": kind})
+
+    async def submit_nth(self, n: int, start: int = 0) -> RemoteJob:
+        """The job for the n-th prime above `start`, or for a negative n below it.
+
+        Raises `ApiError` as `submit` does; 400 for an n of 0, 422 if there is no such prime.
+        """
+        return await self._submit({"n": n, "start": start, "kind": "nth"})
+
+    async def _submit(self, body: dict[str, Any]) -> RemoteJob:
         return self._job(await self._transport.json("POST", "jobs", body=body))
 
     async def job(self, job_id: str) -> RemoteJob:
@@ -159,6 +169,41 @@ class PrimeClient:
         """How many primes the closed range [start, end] holds. Raises as `submit` and `wait` do."""
         return (await self.wait(await self.submit(start, end, "count"))).count
 
+    async def number(self, number: int) -> NumberFacts:
+        """Everything about a number: whether it is a prime, its factors, its neighbours.
+
+        Raises `ApiError` 400 or 422 for one that is negative or above 2^64 - 1.
+        """
+        document = await self._transport.json("GET", "numbers", str(number))
+        try:
+            return read_facts(document)
+        except (KeyError, TypeError, ValueError):
+            raise UnexpectedAnswer(
+                shown(self._transport.url("numbers")), "no document of a number"
+            ) from None
+
+    async def are_prime(self, numbers: Iterable[int]) -> list[bool]:
+        """Whether each of up to 100,000 numbers is a prime.
+
+        Raises `ApiError` 400 or 422 for more, and for what is no number from 0 to 2^64 - 1.
+        """
+        asked = [int(number) for number in numbers]
+        document = await self._transport.json("POST", "numbers", body={"numbers": asked})
+        verdicts = document.get("prime") if isinstance(document, dict) else None
+        if not isinstance(verdicts, list) or [type(v) for v in verdicts] != [bool] * len(asked):
+            raise UnexpectedAnswer(shown(self._transport.url("numbers")), "no list of verdicts")
+        return verdicts
+
+    async def nth(self, n: int, start: int = 0) -> int:
+        """The n-th prime above `start`, or for a negative n below it.
+
+        Raises as `submit_nth` and `wait` do.
+        """
+        job = await self.wait(await self.submit_nth(n, start))
+        if job.prime is None:
+            raise UnexpectedAnswer(shown(self._transport.url("jobs")), "no prime")
+        return job.prime
+
     async def cancel(self, job: RemoteJob | str) -> RemoteJob:
         """Stop a job for everybody who waits for it.
 
@@ -212,6 +257,7 @@ class PrimeClient:
         done = await self.wait(job)
 
         async def restore() -> None:
+            assert done.end is not None  # noqa: S101 - what has primes to read has a range
             await self.wait(await self.submit(done.start, done.end, done.kind))
 
         params = {"format": format}

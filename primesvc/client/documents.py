@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any, Final, Self
 
 from primesvc.errors import JobCancelled, JobFailed, JobNotFinished
+from primesvc.numbers import NumberFacts
 from primesvc.states import State
 
 _HUGE: Final = 1e300
@@ -16,20 +17,22 @@ _HUGE: Final = 1e300
 class RemoteJob:
     """A job of a service elsewhere, as its document told of it at one time.
 
-    It covers the closed range [start, end]. It does not change: ask for it
-    again (`PrimeClient.job`) or `wait` for it to know more.
+    If it is about a range, that is the closed range [start, end]. It does not change: ask
+    for it again (`PrimeClient.job`) or `wait` for it to know more.
     """
 
     id: str
     kind: str
-    """What is asked for: `primes` of the range, or only their `count`."""
+    """What is asked for: `primes` of the range, only their `count`, or the `nth` prime."""
     state: State
     start: int
-    end: int
+    end: int | None
+    """None if it is not about a range."""
     progress: float
-    """The share of the range's numbers that are done, 0 to 1, exact."""
+    """How much of the work is done, 0 to 1."""
     count: int
-    """How many primes were found so far; of the whole range once it succeeded."""
+    """How many primes were found so far; of the whole range once it succeeded. 0 if it counts none.
+    """
     rate: float | None
     """Numbers a second so far."""
     eta_s: float | None
@@ -41,6 +44,10 @@ class RemoteJob:
     """The problem document (RFC 9457) of a job that failed."""
     links: Mapping[str, str] = field(hash=False)
     """Where to go from here: paths on the service's host, by what they are to the job."""
+    method: str | None = None
+    """How primes are counted: `sieve` or `primecount`; None if it counts none."""
+    prime: int | None = None
+    """The prime that was asked for, once it is known."""
 
     @classmethod
     def read(cls, document: Any) -> Self:
@@ -49,14 +56,15 @@ class RemoteJob:
         Raises `KeyError`, `TypeError` or `ValueError` for what is no such document.
         """
         error = document["error"]
+        result = _mapping(document.get("result") or {})
         return cls(
             id=_text(document["id"]),
             kind=_text(document["kind"]),
             state=State(document["state"]),
             start=_whole(document["start"]),
-            end=_whole(document["end"]),
+            end=_whole(document["end"]) if "end" in document else None,
             progress=_real(document["progress"]),
-            count=_whole(document["count"]),
+            count=_whole(document.get("count", 0)),
             rate=None if document["rate"] is None else _real(document["rate"]),
             eta_s=None if document["eta_s"] is None else _real(document["eta_s"]),
             created=datetime.fromisoformat(document["created"]),
@@ -64,6 +72,8 @@ class RemoteJob:
             finished=_time(document["finished"]),
             error=None if error is None else dict(_mapping(error)),
             links={name: _text(link) for name, link in _mapping(document["links"]).items()},
+            method=None if document.get("method") is None else _text(document["method"]),
+            prime=_whole(result["prime"]) if "prime" in result else None,
         )
 
     @property
@@ -84,6 +94,31 @@ class RemoteJob:
             raise JobCancelled(self.id)
         if self.state is not State.SUCCEEDED:
             raise JobNotFinished(self.id)
+
+
+def read_facts(document: Any) -> NumberFacts:
+    """The facts that a document of one number tells.
+
+    Raises `KeyError`, `TypeError` or `ValueError` for what is no such document.
+    """
+    return NumberFacts(
+        number=_whole(document["number"]),
+        is_prime=_boolean(document["is_prime"]),
+        factors=tuple((_whole(prime), _whole(power)) for prime, power in document["factors"]),
+        previous=_whole_or_none(document["previous"]),
+        next=_whole_or_none(document["next"]),
+        index=_whole_or_none(document["index"]),
+    )
+
+
+def _boolean(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError(f"{type(value).__name__} is no boolean")
+    return value
+
+
+def _whole_or_none(value: object) -> int | None:
+    return None if value is None else _whole(value)
 
 
 def _text(value: object) -> str:

@@ -69,9 +69,14 @@ def read(record: bytes, range_: Range, *, complete: bool) -> tuple[Plan, NDArray
 
 def may_hold(range_: Range, count: int, digits: int) -> bool:
     """Whether the range may hold so many primes, which have so many digits together."""
-    if not range_.span // _LONGEST_GAP <= count <= _most_primes(range_.span):
-        return False
-    return count * len(str(range_.start)) <= digits <= count * len(str(range_.end))
+    return may_count(range_, count) and (
+        count * len(str(range_.start)) <= digits <= count * len(str(range_.end))
+    )
+
+
+def may_count(range_: Range, count: int) -> bool:
+    """Whether the range may hold so many primes."""
+    return range_.span // _LONGEST_GAP <= count <= _most_primes(range_.span)
 
 
 def _most_primes(span: int) -> int:

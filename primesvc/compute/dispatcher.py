@@ -28,8 +28,8 @@ others are busy: a small request then never waits for a chunk of a large one, an
 scheduler of the system shares the cores."""
 
 LIGHT_S: Final = 1.0
-"""Estimated seconds of work up to which all calls of a client may use a spare worker: just
-below 2^64 one call of another takes seconds, and there may be any number of them."""
+"""Estimated seconds of work up to which a client always has a worker, a spare one if there is
+no other: just below 2^64 one call takes seconds, and any number of jobs may make some."""
 
 INLINE_S: Final = 0.3e-3
 """Estimated seconds up to which a call runs on the event loop itself: the way to a
@@ -54,7 +54,7 @@ class Call:
 
     __slots__ = (
         "_end_timer", "args", "cost_s", "done", "function", "memory_bytes", "queued_s", "started",
-        "task",
+        "started_s", "task",
     )  # fmt: skip
 
     def __init__(
@@ -69,6 +69,8 @@ class Call:
         self.cost_s = cost_s
         self.memory_bytes = memory_bytes
         self.started = False
+        self.started_s = 0.0
+        """When it was, on the clock of `time.perf_counter`."""
         self.queued_s = time.perf_counter()
         self.done: asyncio.Future[CallResult] = asyncio.get_running_loop().create_future()
         self.task: asyncio.Task[None] | None = None
@@ -101,7 +103,7 @@ class Call:
 class Queue:
     """One client's share of the workers. Close it when the client is gone."""
 
-    __slots__ = ("_dispatcher", "calls", "light", "name", "virtual_s")
+    __slots__ = ("_dispatcher", "calls", "light", "name", "running", "virtual_s")
 
     def __init__(
         self, dispatcher: "Dispatcher", name: str, virtual_s: float, *, light: bool
@@ -110,6 +112,8 @@ class Queue:
         self.name = name
         self.light = light
         self.calls: deque[Call] = deque()
+        self.running = 0
+        """How many of its calls run now."""
         self.virtual_s = virtual_s
 
     def submit(
@@ -204,14 +208,15 @@ class Dispatcher:
                 self._waiting.discard(queue)
             self._virtual_s = max(self._virtual_s, queue.virtual_s)
             queue.virtual_s += max(call.cost_s, LEAST_COST_S)
-            call.started = True
+            call.started, call.started_s = True, time.perf_counter()
             self.calls += 1
-            self.waits.observe(time.perf_counter() - call.queued_s)
+            self.waits.observe(call.started_s - call.queued_s)
             self._long += not express
             self.taken_bytes += call.memory_bytes
             call.task = asyncio.create_task(self._run(call))
             self._running.add(call.task)
-            call.task.add_done_callback(partial(self._ended, call, express))
+            queue.running += 1
+            call.task.add_done_callback(partial(self._ended, queue, call, express))
 
     def _choose(self, express: bool) -> Queue | None:
         best = None
@@ -222,11 +227,16 @@ class Dispatcher:
                 self._waiting.discard(queue)
             elif (
                 (best is None or queue.virtual_s < best.virtual_s)
-                and (not express or queue.light or queue.calls[0].cost_s <= EXPRESS_S)
+                and (not express or self._may_use_spare(queue))
                 and self._has_memory(queue.calls[0])
             ):
                 best = queue
         return best
+
+    def _may_use_spare(self, queue: Queue) -> bool:
+        if queue.light and not queue.running:
+            return True
+        return queue.calls[0].cost_s <= EXPRESS_S
 
     def _has_memory(self, call: Call) -> bool:
         # Calls that need none never wait for memory, so those that do cannot be passed for ever.
@@ -234,8 +244,9 @@ class Dispatcher:
             return True
         return self.taken_bytes + call.memory_bytes <= self.memory_bytes
 
-    def _ended(self, call: Call, express: bool, task: asyncio.Task[None]) -> None:
+    def _ended(self, queue: Queue, call: Call, express: bool, task: asyncio.Task[None]) -> None:
         call.note_end()
+        queue.running -= 1
         self._long -= not express
         self.taken_bytes -= call.memory_bytes
         self._running.discard(task)

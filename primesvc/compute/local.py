@@ -14,6 +14,7 @@ from primesvc.compute.arena import Arena
 from primesvc.compute.backend import BackendSnapshot, CallResult
 from primesvc.compute.worker_process import NotBegun, WorkerProcess
 from primesvc.errors import ServiceClosed, WorkerDied, WorkersUnavailable
+from primesvc.repeated import Trouble
 
 log = logging.getLogger(__name__)
 
@@ -27,9 +28,10 @@ the fork server is still taken for alive, and a system that is out of processes 
 START_PAUSE_S: Final = 0.1
 """Seconds between two of these; doubled from one to the next."""
 
-START_TIMEOUT_S: Final = 5.0
-"""Seconds that a worker may take to start, which takes 0.05, and the first one 0.3; doubled
-from one try to the next. A fork server that is stopped would take for ever."""
+START_TIMEOUT_S: Final = 20.0
+"""Seconds that a worker may take to start; doubled from one try to the next. It takes 0.05, the
+first one 0.3, ten times that on a busy machine, and it imports the main module, whatever that
+does. A fork server that is stopped would take for ever."""
 
 END_S: Final = 2.0
 """Seconds that killed processes are waited for: the kernel may hold one that waits for a disk."""
@@ -104,6 +106,7 @@ class LocalBackend:
         self._waiting: set[asyncio.Future[None]] = set()
         self._deaths = self._lost_calls = 0
         self._problem: str | None = None
+        self._trouble = Trouble(log, "worker processes can be started again")
         self._fork_server: int | None = None
         self._closed = False
 
@@ -259,12 +262,13 @@ class LocalBackend:
         return None
 
     def _note_problem(self, error: Exception | None) -> None:
-        before = self._problem
         self._problem = None if error is None else str(error) or type(error).__name__
-        if self._problem is None and before is not None:
-            log.info("worker processes can be started again")
-        if self._problem is not None and before is None:
-            log.warning("worker processes cannot be started: %s; trying again", self._problem)
+        if self._problem is None:
+            self._trouble.end()
+        else:
+            self._trouble.note(
+                "worker processes cannot be started: %s; trying again", self._problem
+            )
 
     def _kill_fork_server(self) -> None:
         """End the process that starts workers, if it does not: the next start makes a new one."""

@@ -14,12 +14,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from primesvc.compute.arena import SlotRef, attach
+from primesvc.errors import EngineUnavailable
 from primesvc.formats.base import Format
 from primesvc.formats.coding import encode_part
 from primesvc.formats.decimal import decimal_digits
-from primesvc.sieve.engine import list_primes, load_engine, summarise
+from primesvc.numbers import NumberFacts, read_number_list
+from primesvc.sieve import number as number_theory
+from primesvc.sieve.engine import count_primes, list_primes, load_engine, summarise
+from primesvc.sieve.narrow import are_prime
+from primesvc.sieve.nth import find_nth
 from primesvc.sieve.packed import Packed, Summary, pack
-from primesvc.sieve.range import Range
+from primesvc.sieve.range import Range, check_number
 
 
 class Payload(NamedTuple):
@@ -75,6 +80,36 @@ def sieve(
             packs.append(pack(part, piece))
     payload = _payload(packs, slot)
     return Sieved(summaries, [len(p) for p in packs], payload, time.perf_counter() - began)
+
+
+class Numbers(NamedTuple):
+    """What a call found that is a number or two, and no bytes."""
+
+    found: tuple[int | None, ...]
+    payload: Payload = Payload(0, b"")
+
+
+def count_up_to(
+    engine_name: str, number: int, threads: int, slot: SlotRef | None = None
+) -> Numbers:
+    """How many primes there are up to the number, on so many threads, without sieving.
+
+    Raises `EngineUnavailable` if the engine has nothing to do so.
+    """
+    primecount = load_engine(engine_name).primecount
+    if primecount is None:
+        raise EngineUnavailable("libprimecount cannot be loaded here")
+    return Numbers((primecount.pi(number, threads=threads),))
+
+
+def count_range(engine_name: str, range_: Range, slot: SlotRef | None = None) -> Numbers:
+    """How many primes the closed range holds."""
+    return Numbers((count_primes(load_engine(engine_name), range_),))
+
+
+def find_nth_prime(engine_name: str, range_: Range, n: int, slot: SlotRef | None = None) -> Numbers:
+    """How many primes were counted on the way to the n-th of the range, and which it is."""
+    return Numbers(find_nth(load_engine(engine_name), range_, n))
 
 
 _RUN_SPAN = 2**22
@@ -161,3 +196,30 @@ def _target(slot: SlotRef | None, size: int) -> NDArray[np.uint8] | None:
         return np.frombuffer(attach(slot), np.uint8)[:size]
     except OSError:
         return None
+
+
+class Examined(NamedTuple):
+    """What `examine` found; it has no bytes."""
+
+    facts: NumberFacts
+    payload: Payload = Payload(0, b"")
+
+
+def examine(engine_name: str, number: int, slot: SlotRef | None = None) -> Examined:
+    """All there is to say of one number."""
+    return Examined(number_theory.examine(load_engine(engine_name), number))
+
+
+def read_numbers(text: bytes, slot: SlotRef | None = None) -> Payload:
+    """The numbers of the JSON object `{"numbers": [...]}`, eight bytes each as uint64.
+
+    Raises `InvalidParameter` and `RangeNotAllowed`.
+    """
+    numbers = read_number_list(text)
+    check_number(max(numbers, default=0))
+    return _payload([np.array(numbers, np.uint64).tobytes()], slot)
+
+
+def decide(numbers: bytes, slot: SlotRef | None = None) -> Payload:
+    """Whether each of the numbers, uint64, is a prime: a byte each, 0 or 1."""
+    return _payload([are_prime(np.frombuffer(numbers, np.uint64)).tobytes()], slot)

@@ -61,8 +61,11 @@ def _pickled_error(error: Exception) -> bytes:
 
 
 def _prepare(pipe: Connection) -> None:
-    # Ctrl-C reaches the whole process group; only the server decides what it means.
+    # Ctrl-C and the end of a terminal reach the whole process group; only the server
+    # decides what they mean.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(signal, "SIGHUP"):  # not on Windows
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     if hasattr(signal, "pthread_sigmask"):  # not on Windows
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
@@ -76,9 +79,20 @@ def _prepare(pipe: Connection) -> None:
         # A worker that is stopped cannot watch the server. The kernel ends it with the fork
         # server, which ends with the server if no worker holds the pipe by which it watches.
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if not _is_grandparent(parent):
+            os._exit(1)  # the fork server had ended before that
         _close_all_but(0, 1, 2, pipe.fileno(), parent.sentinel)
     # A killed server cannot stop its workers: they watch it themselves.
     threading.Thread(target=_exit_with, args=(parent,), daemon=True).start()
+
+
+def _is_grandparent(server: BaseProcess) -> bool:
+    """Whether who started this process is a child of the server, as a fork server is."""
+    try:
+        stat = Path(f"/proc/{os.getppid()}/stat").read_text()
+    except OSError:
+        return False
+    return int(stat.rpartition(")")[2].split()[1]) == server.pid
 
 
 def _close_all_but(*kept: int) -> None:

@@ -32,6 +32,11 @@ EXIT_S: Final = 1.0
 """Seconds that a process whose pipe is closed is waited for before it is killed. It has
 ended already, but one whose fork server is stopped is not reported as ended."""
 
+_GROUP_SIGNALS: Final = (
+    {signal.SIGINT, signal.SIGTERM, signal.SIGHUP} if sys.platform != "win32" else set()
+)
+"""What is sent to a whole process group, and is the server's to answer."""
+
 _PRELOAD: Final = ["primesvc.compute.preload"]
 
 
@@ -60,6 +65,8 @@ class WorkerProcess(Executor):
         """What the process says when it is up, or why it could not be started."""
         self.ended: Future[None] = Future()
         """Done when process and pipe are gone, after `shutdown`."""
+        self.pid: int | None = None
+        """The process id, once the process has started."""
         self._calls: SimpleQueue[tuple[bytes, Future[Any]] | None] = SimpleQueue()
         self._killed = self._shut = False
         self._context = start_context()
@@ -75,12 +82,6 @@ class WorkerProcess(Executor):
             self._ours.close()
             theirs.close()
             raise
-
-    @property
-    def pid(self) -> int | None:
-        """The process id, None before the process has started."""
-        pid: int | None = self._process.pid
-        return pid
 
     @property
     def sentinel(self) -> int:
@@ -104,7 +105,7 @@ class WorkerProcess(Executor):
     def kill(self) -> None:
         """End the process, whatever it does: its work is pure and can be done again."""
         self._killed = True
-        if self._process.pid is not None:
+        if self.pid is not None:
             with contextlib.suppress(ValueError):  # closed already
                 self._process.kill()
 
@@ -122,6 +123,7 @@ class WorkerProcess(Executor):
             try:
                 with _signals_blocked():
                     self._process.start()
+                self.pid = self._process.pid
             finally:
                 theirs.close()  # else the end of the process would not be the end of the pipe
             if self._killed:
@@ -134,7 +136,7 @@ class WorkerProcess(Executor):
             if future.set_running_or_notify_cancel():
                 self._pass_on(data, future)
         self._ours.close()
-        if self._process.pid is not None:
+        if self.pid is not None:
             self._wait_for_exit()
             with contextlib.suppress(ValueError):  # it could not be killed in time
                 self._process.close()
@@ -186,14 +188,14 @@ class WorkerProcess(Executor):
 def _signals_blocked() -> Iterator[None]:
     """Block signals for the whole process group in what this thread starts.
 
-    Ctrl-C would end workers before they ignore it, SIGTERM the fork server that is
-    needed until the last answer is given.
+    Ctrl-C and SIGHUP would end workers before they ignore them, and these and SIGTERM
+    the fork server, which is needed until the last answer is given.
     """
     if sys.platform == "win32":
         yield
         return
     resource_tracker.ensure_running()  # it would unblock them
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _GROUP_SIGNALS)
     try:
         yield
     finally:

@@ -115,12 +115,6 @@ class Connection(web.RequestHandler):
             return Wait.HEAD, self.head_s
         return None
 
-    def begin(self, request: web.BaseRequest) -> None:
-        """The handler of a request is about to run."""
-        self.request = request
-        self.body = self.head_s = None
-        self.surplus_bytes = 0
-
     def end(self, request: web.BaseRequest) -> None:
         """The handler has ended, and its answer is about to be handed to the transport."""
         body = request.content
@@ -225,7 +219,9 @@ def _told(handler: Handler) -> Handler:
 
     async def handle(request: web.BaseRequest) -> web.StreamResponse:
         connection: Connection = request.protocol  # type: ignore[assignment] # we made it
-        connection.begin(request)
+        connection.request = request
+        connection.body = connection.head_s = None
+        connection.surplus_bytes = 0
         try:
             return await handler(request)
         finally:

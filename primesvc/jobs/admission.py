@@ -30,7 +30,7 @@ class Admission:
 
         On an idle service, and if nothing of the answer is known.
         """
-        question.check(self._limits)
+        question.check(self._limits, self._engine)
         seconds, limit = self._estimate_s(question), self._limits.max_s
         if seconds > limit:
             raise RangeNotAllowed(
@@ -41,9 +41,13 @@ class Admission:
             )
         return seconds
 
+    def work_s(self, question: Question) -> float:
+        """About how many seconds of one worker a job for it takes, if nothing is known."""
+        return self._estimate_s(question) * self._workers
+
     def check_known(self, question: Question) -> None:
         """Raise `RangeNotAllowed` if a job that was let in once needs more memory than there is."""
-        question.check(replace(self._limits, max_span=MAX_NUMBER + 1))
+        question.check(replace(self._limits, max_span=MAX_NUMBER + 1), self._engine)
 
     def _estimate_s(self, question: Question) -> float:
         return question.cost_s(self._engine, self._workers)

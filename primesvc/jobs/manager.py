@@ -53,8 +53,14 @@ class JobManager:
     async def submit(self, question: Question) -> Job:
         """The job for a question: the one there is, or a new one that starts at once.
 
-        Raises `RangeNotAllowed` as `Admission.check` does, `ServiceFull` and `ServiceClosed`.
+        Raises `RangeNotAllowed` as `Admission.check` does, `ServiceFull` and `ServiceClosed`,
+        and with `journal_sync` `JournalBehind`.
         """
+        job = await self._find_or_start(question)
+        await self._recorder.promised(job.id)
+        return job
+
+    async def _find_or_start(self, question: Question) -> Job:
         job = self.table.find(question)
         if job is not None:
             return job
@@ -80,7 +86,8 @@ class JobManager:
 
     async def _run(self, job: Job) -> None:
         job.start()
-        queue = self._dispatcher.queue(job.question.key)
+        work_s = self.admission.work_s(job.question)
+        queue = self._dispatcher.queue(job.question.key, work_s=work_s)
         try:
             await job.work.run(self._resources, queue)
         except PrimesvcError as error:
@@ -106,8 +113,8 @@ class JobManager:
     def cancel(self, job: Job) -> None:
         """Stop a job; what it shares with others goes on. Nothing if it is finished.
 
-        Chunks that no worker has begun are dropped, those begun end within
-        a chunk's time.
+        Calls that no worker has begun are dropped; those begun end within 0.1 s, or
+        are ended with their workers.
         """
         task = self._running.get(job.id)
         if task is not None and not job.state.final:

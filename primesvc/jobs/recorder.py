@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 
 from primesvc.collect.plan import Plan
 from primesvc.jobs.job import Job
-from primesvc.jobs.journal import Journal
+from primesvc.jobs.journal import Journal, JournalSnapshot
 from primesvc.jobs.records import JournaledJob, Piece
 from primesvc.sieve.grid import Grid
 from primesvc.sieve.packed import Summary
@@ -19,6 +19,16 @@ class NullRecorder:
 
     def begun(self, job: Job) -> None:
         """An unfinished job is in the table."""
+
+    async def promised(self, job_id: str) -> None:
+        """Wait until what was noted of a job is written, if that is promised.
+
+        Raises `JournalBehind`.
+        """
+
+    def snapshot(self) -> JournalSnapshot | None:
+        """What there is to tell of the journal now; None if there is none."""
+        return None
 
     def resumed(self, pieces: Iterable[Piece]) -> None:
         """All jobs are taken up again; of the pieces in the journal only theirs are to stay."""
@@ -40,11 +50,13 @@ class Recorder(NullRecorder):
     """Notes in a journal what it is told.
 
     A piece is noted as long as an unfinished job collects it, so the journal
-    holds no more of them than those jobs have.
+    holds no more of them than those jobs have. With `sync` it is promised
+    that a job is written before anybody is told of it.
     """
 
-    def __init__(self, journal: Journal) -> None:
+    def __init__(self, journal: Journal, *, sync: bool = False) -> None:
         self.journal = journal
+        self._sync = sync
         # Unfinished jobs, and what they collect.
         self._plans: dict[Job, Plan | None] = {}
 
@@ -57,6 +69,15 @@ class Recorder(NullRecorder):
         collected = job.work.collected
         self._plans[job] = None if collected is None else collected.plan
         self.journal.note(job)
+
+    async def promised(self, job_id: str) -> None:
+        """As the journal has it."""
+        if self._sync:
+            await self.journal.written(job_id)
+
+    def snapshot(self) -> JournalSnapshot:
+        """As the journal has it."""
+        return self.journal.snapshot()
 
     def resumed(self, pieces: Iterable[Piece]) -> None:
         """Drop the other pieces."""

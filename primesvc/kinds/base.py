@@ -25,6 +25,7 @@ from typing import Any, ClassVar, Final, Self
 
 from primesvc.collect.collected import Collected
 from primesvc.compute.dispatcher import Queue
+from primesvc.compute.long_calls import LongCalls
 from primesvc.sieve.engine import Engine
 from primesvc.store.segments import SegmentStore
 
@@ -40,7 +41,7 @@ class Limits:
     """What a service lets in."""
 
     max_span: int
-    """Numbers of a range that is sieved, at the most."""
+    """How far the end of a range that is sieved may lie above its start."""
     max_s: float
     """Seconds that a job may take here by its estimate."""
     max_bytes: int
@@ -57,6 +58,8 @@ class Resources:
     """How much the cache of the store holds."""
     ahead: int
     """Calls that one job asks for at a time."""
+    long_calls: LongCalls
+    """Who may make calls of minutes, and with how many threads."""
 
 
 class Question(ABC):
@@ -97,7 +100,7 @@ class Question(ABC):
     def cost_s(self, engine: Engine, workers: int) -> float:
         """About how many seconds it takes so many idle workers, if nothing is known yet."""
 
-    def check(self, limits: Limits) -> None:  # noqa: B027 - most kinds need none
+    def check(self, limits: Limits, engine: Engine) -> None:  # noqa: B027 - most kinds need none
         """Raise `RangeNotAllowed` beyond the limits, but for `max_s`, which jobs see to.
 
         Before anything is planned: it is to cost nothing.

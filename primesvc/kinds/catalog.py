@@ -5,10 +5,11 @@ from typing import Final
 
 from primesvc.kinds.base import Question
 from primesvc.kinds.count import Count
+from primesvc.kinds.nth import Nth
 from primesvc.kinds.parameters import read_choice
 from primesvc.kinds.primes import Primes
 
-KINDS: Final[dict[str, type[Question]]] = {kind.kind: kind for kind in (Primes, Count)}
+KINDS: Final[dict[str, type[Question]]] = {kind.kind: kind for kind in (Primes, Count, Nth)}
 
 
 def read_question(values: Mapping[str, object]) -> Question:

@@ -16,18 +16,23 @@ def read_number(name: str, value: object, *, strict: bool = False) -> int:
     In any form, or with `strict` in digits alone. Numbers in JSON come as their text, as
     `bodies.read_json_object` leaves them. Raises `InvalidParameter`.
     """
+    number = read_signed_number(name, value, strict=strict)
+    if number < 0:
+        raise InvalidParameter(name, "it is negative; give a whole number from 0 to 2^64 - 1")
+    return number
+
+
+def read_signed_number(name: str, value: object, *, strict: bool = False) -> int:
+    """As `read_number`, and also a negative one."""
     if value is None:
         forms = STRICT_FORM if strict else FORMS
         raise InvalidParameter(name, f"it is missing; give a whole number such as {forms}")
     if not isinstance(value, str):
         raise InvalidParameter(name, f"it must be a number or a string, not {_type_of(value)}")
     try:
-        number = read_whole_number(value, strict=strict)
+        return read_whole_number(value, strict=strict)
     except ValueError as error:
         raise InvalidParameter(name, f"{shown(value)}: {error}") from None
-    if number < 0:
-        raise InvalidParameter(name, "it is negative; give a whole number from 0 to 2^64 - 1")
-    return number
 
 
 def read_choice(name: str, value: object, choices: Sequence[str]) -> str:

@@ -15,6 +15,7 @@ from primesvc.formats.base import total_bytes
 from primesvc.formats.catalog import FORMATS
 from primesvc.kinds.base import JOB_BYTES, WORKING_BYTES, Limits, Question, Resources, Work
 from primesvc.kinds.parameters import read_number
+from primesvc.sieve.engine import Engine
 from primesvc.sieve.estimate import estimate
 from primesvc.sieve.grid import SEGMENTS
 from primesvc.sieve.range import Range
@@ -42,15 +43,10 @@ class RangeQuestion(Question):
     def __str__(self) -> str:
         return f"the range {self.range}"
 
-    def check(self, limits: Limits) -> None:
+    def check(self, limits: Limits, engine: Engine) -> None:
         """Raise `RangeNotAllowed` for too many numbers, or more pieces than there is memory for."""
-        span, pieces = self.range.span, len(SEGMENTS.cover(self.range))
-        if span > limits.max_span:
-            raise RangeNotAllowed(
-                f"{self} holds {span} numbers, the limit is {limits.max_span}; "
-                "ask for parts of it, or raise max_span",
-                limit=limits.max_span,
-            )
+        check_span(str(self), self.range, limits)
+        pieces = len(SEGMENTS.cover(self.range))
         # The pieces of the whole line would take all memory. Of cells there are few.
         if JOB_BYTES + WORKING_BYTES + PIECE_BYTES * pieces > limits.max_bytes:
             raise RangeNotAllowed(
@@ -65,13 +61,23 @@ class RangeQuestion(Question):
         sizes = {name: total_bytes(format_, primes) for name, format_ in FORMATS.items()}
         return {"count": primes.count, "bytes": sizes}
 
-    def recall(self, record: bytes, *, complete: bool) -> "Collecting":
+    def recall(self, record: bytes, *, complete: bool) -> Work:
         """The work as it was planned, or as it was when all pieces were collected."""
-        plan, summaries = records.read(record, self.range, complete=complete)
-        work = Collecting(plan)
-        if summaries is not None:
-            work.collected.recall(summaries)
-        return work
+        return Collecting.recall(record, self.range, complete=complete)
+
+
+def check_span(question: str, range_: Range, limits: Limits) -> None:
+    """Raise `RangeNotAllowed` if a range is too wide to be sieved for the question.
+
+    From 0 to 10^13 are 10^13 + 1 numbers: what is measured is from the start to the end.
+    """
+    width = range_.end - range_.start
+    if width > limits.max_span:
+        raise RangeNotAllowed(
+            f"{question} is {width} numbers wide, the limit is {limits.max_span}; "
+            "ask for parts of it, or raise max_span",
+            limit=limits.max_span,
+        )
 
 
 class Collecting(Work):
@@ -79,6 +85,15 @@ class Collecting(Work):
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
+
+    @classmethod
+    def recall(cls, record: bytes, range_: Range, *, complete: bool) -> Self:
+        """The work of which `record` wrote this. Raises `ValueError` for what cannot be true."""
+        plan, summaries = records.read(record, range_, complete=complete)
+        work = cls(plan)
+        if summaries is not None:
+            work.collected.recall(summaries)
+        return work
 
     @cached_property
     def collected(self) -> Collected:

@@ -14,7 +14,7 @@ from primesvc.collect.plan import Plan
 from primesvc.compute.dispatcher import Queue
 from primesvc.results.result import Result
 from primesvc.sieve.cost import expected_primes
-from primesvc.sieve.engine import Engine
+from primesvc.sieve.engine import Engine, listing_s
 from primesvc.sieve.packed import MARK_EVERY, Packed
 from primesvc.sieve.range import Range
 from primesvc.store.segments import SegmentStore
@@ -35,6 +35,11 @@ class Source:
 def piece_bytes(plan: Plan) -> int:
     """Memory that the packed primes of one piece take at the most: two bytes a gap."""
     return 2 * int(expected_primes(plan.grid.piece(plan.indices[-1])))
+
+
+def reading_s(source: Source, plan: Plan, pieces: int) -> float:
+    """About how many seconds a worker needs for so many pieces of the plan, if none is cached."""
+    return pieces * listing_s(source.engine, plan.grid.piece(plan.indices[-1]))
 
 
 async def prime_arrays(

@@ -1,7 +1,7 @@
 """What an engine is, which ones there are, and how one is chosen."""
 
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from typing import Final, Protocol
 
 import numpy as np
@@ -11,6 +11,7 @@ from primesvc.errors import EngineUnavailable, InvalidSetting
 from primesvc.sieve.cost import LIGHT_CALL_BYTES, TESTING, CostModel, sieve_bytes
 from primesvc.sieve.narrow import count_by_testing, primes_by_testing
 from primesvc.sieve.packed import Summary
+from primesvc.sieve.primecount import Primecount
 from primesvc.sieve.range import Range
 
 
@@ -25,6 +26,12 @@ class Engine(Protocol):
 
     cost: CostModel
     """What `count` costs on this engine."""
+
+    primecount: Primecount | None
+    """What counts without sieving, where there is something of the kind."""
+
+    def __hash__(self) -> int:
+        """There is one of each a process."""
 
     def primes(self, start: int, end: int) -> NDArray[np.uint64]:
         """The primes of the closed range [start, end], ascending, shape (n,)."""
@@ -41,12 +48,13 @@ def list_primes(engine: Engine, range_: Range) -> NDArray[np.uint64]:
 
 def summarise(engine: Engine, range_: Range) -> Summary:
     """Count the primes of the range and their digits, without listing them where possible."""
+    return Summary.of(range_, partial(count_primes, engine))
 
-    def count(part: Range) -> int:
-        counter = count_by_testing if _is_tested(engine, part) else engine.count
-        return counter(part.start, part.end)
 
-    return Summary.of(range_, count)
+def count_primes(engine: Engine, range_: Range) -> int:
+    """How many primes the range holds, by the engine or by testing, whichever is cheaper."""
+    counter = count_by_testing if _is_tested(engine, range_) else engine.count
+    return counter(range_.start, range_.end)
 
 
 def _is_tested(engine: Engine, range_: Range) -> bool:

@@ -72,6 +72,17 @@ def count_by_testing(start: int, end: int) -> int:
     return sum(part.size for part in _parts(start, end))
 
 
+def are_prime(numbers: NDArray[np.uint64]) -> NDArray[np.bool_]:
+    """Whether each of the numbers, shape (n,), is a prime. Up to 5 µs a number."""
+    verdicts = map(gmpy2.is_prime, numbers.tolist(), repeat(_BPSW_ALONE))
+    return np.fromiter(verdicts, np.bool_, numbers.size)
+
+
+def is_prime(number: int) -> bool:
+    """Whether a number from 0 to 2^64 - 1 is a prime."""
+    return bool(gmpy2.is_prime(number, _BPSW_ALONE))
+
+
 @cache
 def small_primes() -> NDArray[np.int64]:
     """Return the primes up to `SMALL_LIMIT`, ascending, shape (82025,), read-only."""
@@ -157,5 +168,4 @@ def _tested(first: int, last: int) -> NDArray[np.uint64]:
     strike(slots, primes, ((ahead >> 1) - 1)[None, :])
 
     left = np.flatnonzero(slots[0, :n]).astype(np.uint64) * np.uint64(2) + np.uint64(first)
-    verdicts = map(gmpy2.is_prime, left.tolist(), repeat(_BPSW_ALONE))
-    return left[np.fromiter(verdicts, np.bool_, left.size)]
+    return left[are_prime(left)]

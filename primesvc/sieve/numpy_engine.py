@@ -27,6 +27,7 @@ from primesvc.sieve.narrow import (
     small_primes,
     strike,
 )
+from primesvc.sieve.primecount import Primecount
 
 _WHEEL: Final = 30
 _RESIDUES: Final = (1, 7, 11, 13, 17, 19, 23, 29)
@@ -93,6 +94,7 @@ class NumpyEngine:
     name = "numpy"
     version = np.__version__
     cost = _COST
+    primecount: Primecount | None = None
 
     def __init__(self) -> None:
         self._base = small_primes().astype(np.uint32), SMALL_LIMIT

@@ -1,71 +1,44 @@
 """libprimesieve through ctypes: the fastest sieve there is.
 
-https://github.com/kimwalisch/primesieve, C API in `primesieve.h`. Found in
-the wheel `passagemath-primesieve-primecount`, whose file names carry a hash
-that changes by release, or else installed in the system. Only the library is
-loaded, never the wheel's Python modules: those install signal handlers.
+https://github.com/kimwalisch/primesieve, C API in `primesieve.h`; see `libraries` for
+where it is found.
 """
 
 import ctypes
-import ctypes.util
 import errno
 import weakref
-from collections.abc import Iterator
-from importlib import metadata
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from primesvc.errors import EngineOutOfMemory, EngineUnavailable
+from primesvc.errors import EngineOutOfMemory
 from primesvc.sieve.cost import PRIMESIEVE
+from primesvc.sieve.libraries import load_library
+from primesvc.sieve.primecount import Primecount, find_primecount
 
-_WHEEL: Final = "passagemath-primesieve-primecount"
 _UINT64_PRIMES: Final = 13  # primesieve.h: enum { ..., UINT64_PRIMES = 13 }
 _COUNT_ERROR: Final = 2**64 - 1  # primesieve.h: PRIMESIEVE_ERROR
 
 
-def _candidates() -> Iterator[str]:
-    try:
-        files = metadata.files(_WHEEL) or []
-    except metadata.PackageNotFoundError:
-        files = []
-    for file in files:
-        if file.name.startswith("libprimesieve") and (
-            ".so" in file.name or file.name.endswith(".dylib")
-        ):
-            yield str(file.locate())
-    system = ctypes.util.find_library("primesieve")
-    if system:
-        yield system
-
-
 def _load() -> ctypes.CDLL:
-    reasons = []
-    for path in _candidates():
-        try:
-            library = ctypes.CDLL(path, use_errno=True)
-        except OSError as error:
-            reasons.append(str(error))
-            continue
-        library.primesieve_generate_primes.restype = ctypes.c_void_p
-        library.primesieve_generate_primes.argtypes = [
-            ctypes.c_uint64,
-            ctypes.c_uint64,
-            ctypes.POINTER(ctypes.c_size_t),
-            ctypes.c_int,
-        ]
-        library.primesieve_count_primes.restype = ctypes.c_uint64
-        library.primesieve_count_primes.argtypes = [ctypes.c_uint64, ctypes.c_uint64]
-        library.primesieve_free.restype = None
-        library.primesieve_free.argtypes = [ctypes.c_void_p]
-        library.primesieve_set_num_threads.restype = None
-        library.primesieve_set_num_threads.argtypes = [ctypes.c_int]
-        library.primesieve_version.restype = ctypes.c_char_p
-        library.primesieve_version.argtypes = []
-        return library
-    why = "; ".join(reasons) or f"neither the package {_WHEEL} nor a system library is installed"
-    raise EngineUnavailable(f"libprimesieve cannot be loaded: {why}")
+    library = load_library("primesieve")
+    library.primesieve_generate_primes.restype = ctypes.c_void_p
+    library.primesieve_generate_primes.argtypes = [
+        ctypes.c_uint64,
+        ctypes.c_uint64,
+        ctypes.POINTER(ctypes.c_size_t),
+        ctypes.c_int,
+    ]
+    library.primesieve_count_primes.restype = ctypes.c_uint64
+    library.primesieve_count_primes.argtypes = [ctypes.c_uint64, ctypes.c_uint64]
+    library.primesieve_free.restype = None
+    library.primesieve_free.argtypes = [ctypes.c_void_p]
+    library.primesieve_set_num_threads.restype = None
+    library.primesieve_set_num_threads.argtypes = [ctypes.c_int]
+    library.primesieve_version.restype = ctypes.c_char_p
+    library.primesieve_version.argtypes = []
+    return library
 
 
 class PrimesieveEngine:
@@ -84,6 +57,7 @@ class PrimesieveEngine:
         # The pool of worker processes is the parallelism; the setting is process-wide.
         self._library.primesieve_set_num_threads(1)
         self.version: str = self._library.primesieve_version().decode()
+        self.primecount: Primecount | None = find_primecount()
 
     def primes(self, start: int, end: int) -> NDArray[np.uint64]:
         """The primes of the closed range [start, end], ascending, shape (n,).

@@ -9,6 +9,15 @@ MAX_NUMBER: Final = 2**64 - 1
 """The largest number of any range: the limit of the field's engines."""
 
 
+def check_number(number: int) -> None:
+    """Raise `RangeNotAllowed` for a number that is not from 0 to 2^64 - 1."""
+    if not 0 <= number <= MAX_NUMBER:
+        raise RangeNotAllowed(
+            f"a number is from 0 to 2^64 - 1 = {MAX_NUMBER}, not {number}",
+            limit=0 if number < 0 else MAX_NUMBER,
+        )
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class Range:
     """The closed range [start, end] with 0 <= start <= end <= 2^64 - 1.

@@ -25,6 +25,7 @@ from aiocache.base import BaseCache
 from primesvc.compute.backend import CallResult
 from primesvc.compute.dispatcher import GRACE_S, Call, Queue
 from primesvc.compute.worker import Sieved, sieve
+from primesvc.repeated import Trouble
 from primesvc.sieve.cost import expected_primes
 from primesvc.sieve.engine import Engine, counting_s, extra_bytes, listing_s
 from primesvc.sieve.grid import Grid
@@ -104,8 +105,8 @@ class SegmentStore:
         on_sieved: Callable[[Grid, dict[int, Summary]], None] | None = None,
     ) -> None:
         self._on_sieved = on_sieved
-        self._cache_fails = False
         self._cache = cache
+        self._cache_trouble = Trouble(log, "the cache works again")
         # What our own hands out never left the process: there is nothing to be found out.
         self._checks = not isinstance(cache, LRUCache)
         self._summaries = summaries
@@ -128,7 +129,7 @@ class SegmentStore:
         except Exception as error:  # a cache elsewhere may fail in many ways
             self._cache_failed(error)
             return None
-        self._cache_fails = False
+        self._cache_trouble.end()
         if data is None:
             return None
         try:
@@ -338,12 +339,11 @@ class SegmentStore:
             in_flight.packed.clear()
 
     def _cache_failed(self, error: Exception) -> None:
-        """The work goes on without the cache; one line a row of failures tells why it is slow."""
+        """The work goes on without the cache; the log tells why it is slow."""
         self.stats.cache_errors += 1
-        if self._cache_fails:
-            return
-        self._cache_fails = True
-        log.warning("the cache failed, going on without it: %s: %s", type(error).__name__, error)
+        self._cache_trouble.note(
+            "the cache failed, going on without it: %s: %s", type(error).__name__, error
+        )
 
     def _forget(self, in_flight: InFlight) -> None:
         for index in in_flight.indices:

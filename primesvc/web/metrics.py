@@ -57,6 +57,7 @@ class _Collector(Collector):
             snapshot = self._service.snapshot()
             yield from _operation(snapshot)
             yield from _jobs(snapshot)
+            yield from _journal(snapshot)
             yield from _pieces(snapshot)
             yield from _cache(snapshot)
             yield from _memory(snapshot)
@@ -80,6 +81,10 @@ class _Collector(Collector):
 def _operation(snapshot: Snapshot) -> Iterator[Metric]:
     engine = {"name": snapshot.engine.name, "version": snapshot.engine.version}
     yield InfoMetricFamily("primesvc_engine", "What sieves.", engine)
+    primecount = snapshot.engine.primecount
+    if primecount is not None:
+        counts = {"name": primecount.name, "version": primecount.version}
+        yield InfoMetricFamily("primesvc_count_engine", "What counts without sieving.", counts)
     yield GaugeMetricFamily("primesvc_workers", "Processors sieved on.", snapshot.slots)
     backend = snapshot.backend
     if backend.deaths is not None:
@@ -110,6 +115,27 @@ def _jobs(snapshot: Snapshot) -> Iterator[Metric]:
     for state in filter(lambda state: state.final, State):
         ended.add_metric((state.value,), snapshot.jobs_ended.get(state, 0))
     yield ended
+
+
+def _journal(snapshot: Snapshot) -> Iterator[Metric]:
+    journal = snapshot.journal
+    if journal is None:
+        return
+    yield GaugeMetricFamily(
+        "primesvc_journal_behind_seconds",
+        "Age of the oldest news that the journal has yet to write.",
+        journal.behind_s,
+    )
+    yield GaugeMetricFamily(
+        "primesvc_journal_waiting",
+        "Jobs and pieces whose news the journal has yet to write.",
+        journal.waiting,
+    )
+    yield GaugeMetricFamily(
+        "primesvc_journal_failing",
+        "1 if the journal cannot be written.",
+        int(journal.problem is not None),
+    )
 
 
 def _pieces(snapshot: Snapshot) -> Iterator[Metric]:

@@ -36,11 +36,18 @@ async def get_ready(request: web.Request) -> web.Response:
 
 
 def _facts(snapshot: Snapshot) -> dict[str, Any]:
-    cache = snapshot.cache
+    cache, journal, primecount = snapshot.cache, snapshot.journal, snapshot.engine.primecount
     return {
         "engine": {"name": snapshot.engine.name, "version": snapshot.engine.version},
+        "count_engine": None if primecount is None else {
+            "name": primecount.name, "version": primecount.version,
+        },
         "workers": snapshot.slots,
         "worker_deaths": snapshot.backend.deaths,
+        "journal": None if journal is None else {
+            "behind_s": round(journal.behind_s, 3), "waiting": journal.waiting,
+            "problem": journal.problem,
+        },
         "cache": None if cache is None else {
             "bytes": cache.current_bytes, "max_bytes": cache.max_bytes,
             "hits": cache.hits, "misses": cache.misses, "evictions": cache.evictions,

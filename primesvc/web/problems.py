@@ -28,6 +28,7 @@ STATUSES: Final[Mapping[type[PrimesvcError], int]] = {
     errors.JobFailed: 500,
     errors.JobConflict: 409,
     errors.ServiceClosed: 503,
+    errors.JournalBehind: 503,
     errors.WorkerDied: 500,
     errors.WorkersUnavailable: 503,
     errors.ExecutorLost: 500,

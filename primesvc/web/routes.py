@@ -2,20 +2,23 @@
 
 from aiohttp import web
 
-from primesvc.web import contract, downloads, events, handbook, jobs, operations, pages
+from primesvc.web import contract, downloads, events, handbook, jobs, numbers, operations, pages
 
 ROUTES = (
     # The original contract.
     web.post("/primes", contract.submit_range),
     web.get("/result/{id}", contract.get_result, name="result"),
     # The job API.
-    web.post("/jobs", jobs.submit_job),
+    web.post("/jobs", jobs.submit_job, name="jobs"),
     web.get("/jobs", jobs.list_jobs),
     web.get("/jobs/{id}", jobs.get_job, name="job"),
     web.delete("/jobs/{id}", jobs.delete_job),
     web.post("/jobs/{id}/cancel", jobs.cancel_job, name="cancel"),
     web.get("/jobs/{id}/events", events.get_events, name="events"),
     web.get("/jobs/{id}/primes", downloads.get_primes, name="primes"),
+    # Numbers one by one.
+    web.get("/numbers/{n}", numbers.get_number, name="number"),
+    web.post("/numbers", numbers.test_numbers),
     # The page, and the documentation of all this.
     web.get("/", pages.get_page),
     web.get("", pages.add_slash),  # a prefix without its slash; at the root it is "/" again

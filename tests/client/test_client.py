@@ -15,7 +15,16 @@ from aiohttp.test_utils import TestServer
 from numpy.typing import NDArray
 from pytest_aiohttp.plugin import AiohttpServer
 
-from primesvc import PrimeClient, PrimeService, RemoteJob, Settings, State, create_app
+from primesvc import (
+    NumberFacts,
+    PrimeClient,
+    PrimeService,
+    RemoteJob,
+    Settings,
+    State,
+    create_app,
+    service_of,
+)
 from primesvc.errors import (
     ApiError,
     InvalidSetting,
@@ -36,7 +45,7 @@ from tests.web.helpers import FaultyExecutor
 TOP = 2**64 - 1
 NO_JOB = "00000000-0000-4000-8000-000000000000"
 LONG = (0, 10**12)
-"""A range that takes minutes to count."""
+"""A range that takes minutes to sieve."""
 
 TWICE = 2
 """A GET that gets no answer is sent once more by aiohttp itself."""
@@ -75,6 +84,57 @@ async def test_the_same_range_is_the_same_job(prime_client: PrimeClient) -> None
     assert (await prime_client.job(first.id)).id == first.id
 
 
+async def test_one_number(prime_client: PrimeClient, server: TestServer) -> None:
+    """Everything about a number is what the service says to who asks it without HTTP."""
+    service = service_of(server.app)
+    async with asyncio.timeout(WAIT_S):
+        for number in (0, 1, 2, 360, 10**7, 10**7 + 1, TOP):
+            assert await prime_client.number(number) == await service.number(number)
+        facts = await prime_client.number(360)
+    assert facts == NumberFacts(360, False, ((2, 3), (3, 2), (5, 1)), 359, 367, 72)
+    for number, status in ((-1, 400), (TOP + 1, 422)):
+        with pytest.raises(ApiError) as caught:
+            await prime_client.number(number)
+        assert caught.value.status == status
+
+
+async def test_many_numbers(prime_client: PrimeClient) -> None:
+    """Which of some numbers are primes; one that is none, or too many of them, are refused."""
+    async with asyncio.timeout(WAIT_S):
+        primes = naive_primes(0, 20_000)
+        verdicts = await prime_client.are_prime(range(20_001))
+        assert [n for n, verdict in enumerate(verdicts) if verdict] == primes
+        assert await prime_client.are_prime(np.array([TOP, TOP - 58], np.uint64)) == [False, True]
+        assert await prime_client.are_prime([]) == []
+        for numbers, status in (([7, -7], 400), ([TOP + 1], 422), ([7] * 100_001, 422)):
+            with pytest.raises(ApiError) as caught:
+                await prime_client.are_prime(numbers)
+            assert caught.value.status == status
+
+
+@pytest.mark.parametrize(
+    "document",
+    [[], {}, {"prime": True}, {"prime": [1, 0]}, {"prime": [True]}, {"number": "x", "factors": 5}],
+    ids=str,
+)
+async def test_what_is_no_answer_about_numbers(
+    aiohttp_server: AiohttpServer, document: Any
+) -> None:
+    """A document that this API does not have is an `UnexpectedAnswer`."""
+
+    async def answer(_: web.Request) -> web.Response:
+        return web.json_response(document)
+
+    app = web.Application()
+    app.add_routes([web.get("/numbers/7", answer), web.post("/numbers", answer)])
+    server = await aiohttp_server(app)
+    async with PrimeClient(str(server.make_url("/"))) as client:
+        with pytest.raises(UnexpectedAnswer):
+            await client.number(7)
+        with pytest.raises(UnexpectedAnswer):
+            await client.are_prime([7, 9])
+
+
 async def test_many_primes_come_in_several_arrays(prime_client: PrimeClient) -> None:
     """Several segments' primes are all there, ascending, and as many as is known."""
     async with asyncio.timeout(WAIT_S):
@@ -111,6 +171,27 @@ async def test_count(prime_client: PrimeClient) -> None:
     async with asyncio.timeout(WAIT_S):
         for power in (0, 1, 6, 8):
             assert await prime_client.count(0, 10**power) == PI_OF_POWERS[power]
+
+
+async def test_nth(prime_client: PrimeClient) -> None:
+    """`nth` is the prime, above or below; what cannot be is refused."""
+    async with asyncio.timeout(WAIT_S):
+        assert await prime_client.nth(10**6) == 15_485_863
+        assert await prime_client.nth(-1, TOP) == 2**64 - 59
+        job = await prime_client.wait(await prime_client.submit_nth(1, 10))
+        assert (job.prime, job.end, job.count, job.method) == (11, None, 0, None)
+        for n, status in ((0, 400), (10**18, 422)):
+            with pytest.raises(ApiError) as caught:
+                await prime_client.nth(n)
+            assert caught.value.status == status
+
+
+async def test_the_method_of_a_count(prime_client: PrimeClient) -> None:
+    """A count says how it was found; primes say nothing of the kind."""
+    async with asyncio.timeout(WAIT_S):
+        job = await prime_client.wait(await prime_client.submit(0, 1000, "count"))
+        assert (job.method, job.prime) == ("sieve", None)
+        assert (await prime_client.submit(0, 1000)).method is None
 
 
 async def test_a_page_by_prime_index(prime_client: PrimeClient) -> None:
@@ -173,7 +254,7 @@ async def test_jobs_are_listed_newest_first_and_by_state(prime_client: PrimeClie
     async with asyncio.timeout(WAIT_S):
         assert await prime_client.jobs() == []
         done = await prime_client.wait(await prime_client.submit(4, 11))
-        long = await prime_client.submit(*LONG, "count")
+        long = await prime_client.submit(*LONG)
         assert [job.id for job in await prime_client.jobs()] == [long.id, done.id]
         assert await prime_client.jobs("succeeded") == [done]
         assert await prime_client.jobs("failed") == []
@@ -189,7 +270,7 @@ async def test_more_jobs_than_a_page_holds(prime_client: PrimeClient, there: Pri
 async def test_cancel_and_delete(prime_client: PrimeClient) -> None:
     """A job that is cancelled ends so, one that is deleted is gone; both may be asked for again."""
     async with asyncio.timeout(WAIT_S):
-        job = await prime_client.submit(*LONG, "count")
+        job = await prime_client.submit(*LONG)
         assert (await prime_client.cancel(job)).state == "cancelled"
         assert (await prime_client.cancel(job.id)).state == "cancelled"
         await prime_client.delete(job)
@@ -250,7 +331,7 @@ async def test_a_broken_event_stream_is_taken_up_behind_the_last_event(server: T
         Relay(server, only="/events") as relay,
         PrimeClient(relay.url) as client,
     ):
-        job = await client.submit(*LONG, "count")
+        job = await client.submit(*LONG)
 
         def hear(job: RemoteJob) -> None:
             news.append(job)
@@ -303,7 +384,7 @@ async def test_a_stream_that_breaks_again_and_again_ends_in_polling(server: Test
 async def test_waiting_for_a_cancelled_job(prime_client: PrimeClient) -> None:
     """A job that somebody cancels raises `JobCancelled`, as in the process of the service."""
     async with asyncio.timeout(WAIT_S):
-        job = await prime_client.submit(*LONG, "count")
+        job = await prime_client.submit(*LONG)
         waiting = asyncio.create_task(prime_client.wait(job))
         await prime_client.cancel(job)
         with pytest.raises(JobCancelled, match=job.id):
@@ -329,7 +410,7 @@ async def test_a_wait_that_is_cancelled_leaves_the_job(
     prime_client: PrimeClient, there: PrimeService
 ) -> None:
     """Who stops waiting does not stop the job, for others may wait for it too."""
-    job = await prime_client.submit(*LONG, "count")
+    job = await prime_client.submit(*LONG)
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.2):
             await prime_client.wait(job)
@@ -345,7 +426,7 @@ async def test_an_error_of_the_callback_is_the_callers(prime_client: PrimeClient
         raise TimeoutError("mine")
 
     async with asyncio.timeout(WAIT_S):
-        job = await prime_client.submit(*LONG, "count")
+        job = await prime_client.submit(*LONG)
         with pytest.raises(TimeoutError, match="mine"):
             await prime_client.wait(job, on_progress=fail)
     assert len(calls) == 1

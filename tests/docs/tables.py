@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import fields
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from textwrap import wrap
 from typing import Final
 
@@ -162,9 +163,10 @@ def metrics() -> str:
 
 
 async def _exposition() -> str:
-    app = create_app(Settings(workers=2))
-    async with TestClient(TestServer(app)) as client, client.get("/metrics") as response:
-        return await response.text()
+    with TemporaryDirectory() as folder:
+        app = create_app(Settings(workers=2, journal=f"{folder}/journal"))
+        async with TestClient(TestServer(app)) as client, client.get("/metrics") as response:
+            return await response.text()
 
 
 def tree() -> str:

@@ -24,7 +24,7 @@ class Client:
     async def __aexit__(self, *error: object) -> None:
         await self.session.close()
 
-    async def submit(self, start: int, end: int, kind: str = "count") -> str:
+    async def submit(self, start: int, end: int, kind: str = "primes") -> str:
         """Submit a job for the closed range; its id."""
         url = f"{self.server.url}/jobs?start={start}&end={end}&kind={kind}"
         async with self.session.post(url) as answer:

@@ -80,7 +80,7 @@ class Target:
                 assert self.server.ends(within_s=WAIT_S) == 0
                 wrong = re.compile("Traceback|Unhandled|ERROR|Warning|Exception")
                 assert [line for line in self.server.errors if wrong.search(line)] == []
-                assert not self.silent or self.server.errors == []
+                assert not self.silent or self.server.errors == [], self.server.errors
         finally:
             self.server.stop()
 

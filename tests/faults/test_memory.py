@@ -106,3 +106,26 @@ async def test_all_processes_together_stay_within_the_memory() -> None:
     assert crowd.statuses[200] > 10
     assert crowd.statuses[503] > 10
     assert set(crowd.statuses) == {200, 503}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("height", [10**9, 10**13, 10**16])
+async def test_many_running_jobs_stay_within_the_memory(height: int) -> None:
+    """A job that waits for its next piece holds none of those before, anywhere on the line."""
+    limit = Budget.of(Settings(), processes=3, usable_bytes=0).total_bytes
+    server = Server("--workers", "2", "--memory-bytes", str(limit))
+    async with server, aiohttp.ClientSession() as session:
+        crowd = Crowd(server, session)
+        watcher = asyncio.create_task(crowd.watch())
+        jobs = [
+            await crowd.submit(height + n * 10**10, height + n * 10**10 + 10**9) for n in range(400)
+        ]
+
+        async def have_pieces() -> bool:
+            begun = [float(str((await crowd.document(each))["progress"])) > 0 for each in jobs]
+            return sum(begun) >= 100
+
+        await eventually_async(have_pieces, within_s=4 * WAIT_S)
+        watcher.cancel()
+    assert crowd.peak_bytes < limit, f"{crowd.peak_bytes} of {limit} bytes"

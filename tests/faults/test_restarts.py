@@ -1,9 +1,14 @@
 """A server that is killed again and again, with a journal."""
 
+import asyncio
+import contextlib
 import os
 import random
-from collections.abc import Callable
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
@@ -142,3 +147,86 @@ async def test_a_terminated_server_takes_no_requests_but_loses_no_job(tmp_path: 
             await client.job(job_id)
         await server.start()
         assert (await client.ended(job_id))["count"] == PI_OF_POWERS[9]
+
+
+async def test_a_job_that_was_answered_for_survives_a_kill(tmp_path: Path) -> None:
+    """With `--journal-sync` the server may be killed right after any answer."""
+    flags = ("--workers", "2", "--journal", str(tmp_path / "journal"), "--journal-sync")
+    async with Server(*flags) as server, Client(server) as client:
+        submitted = set()
+        for kills in range(3):
+            ends = range(10**12 + 100 * kills, 10**12 + 100 * kills + 20)
+            submitted.update(await asyncio.gather(*(client.submit(0, end) for end in ends)))
+            await server.kill()
+            await server.start()
+            async with client.session.get(f"{server.url}/jobs?limit=1000") as answer:
+                assert {job["id"] for job in (await answer.json())["jobs"]} == submitted
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 4 MB, in memory."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount, umount = shutil.which("mount"), shutil.which("umount")
+    if not mount or not umount:
+        pytest.skip("there is no command to mount a disk")
+    command = [mount, "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(disk)]
+    if subprocess.run(command, check=False).returncode:
+        pytest.skip("no disk of its own may be mounted here")
+    yield disk
+    subprocess.run([umount, str(disk)], check=True)
+
+
+def fill(path: Path) -> None:
+    """Write until the disk is full."""
+    with path.open("wb", buffering=0) as file:
+        for size in (2**16, 2**12, 1):
+            with contextlib.suppress(OSError):
+                while file.write(bytes(size)):
+                    pass
+
+
+async def behind(client: Client) -> dict[str, Any]:
+    """What readiness says of the journal."""
+    async with client.session.get(f"{client.server.url}/health/ready") as answer:
+        return dict((await answer.json())["journal"])
+
+
+@pytest.mark.parametrize("freed", ["before the stop", "right before the stop"])
+async def test_what_happened_while_the_disk_was_full_is_not_lost(
+    small_disk: Path, freed: str
+) -> None:
+    """A deleted job stays so, a new one is there, and one line, not 28 a second, told of it."""
+    flags = ("--workers", "2", "--journal", str(small_disk / "journal"))
+    async with Server(*flags) as server, Client(server) as client:
+        deleted = await client.submit(0, 10**12)
+
+        async def is_written() -> bool:
+            return bool((await behind(client))["waiting"] == 0)
+
+        async def is_behind() -> bool:
+            found = await behind(client)
+            return bool(found["problem"]) and found["behind_s"] > 0 and found["waiting"] > 0
+
+        await eventually_async(is_written)
+        fill(small_disk / "filler")
+        async with client.session.delete(f"{server.url}/jobs/{deleted}") as answer:
+            assert answer.status == 204
+        submitted = await client.submit(0, 2 * 10**12)
+        await eventually_async(is_behind)
+        assert await client.metric("primesvc_journal_failing") == 1
+        assert await client.metric("primesvc_journal_behind_seconds") > 0
+        (small_disk / "filler").unlink()
+        if freed == "before the stop":
+            await eventually_async(is_written)
+            assert await client.metric("primesvc_journal_failing") == 0
+        assert await server.terminate() == 0
+        lines = [line for line in server.log if "journal" in line]
+        assert [("cannot be written" in line) for line in lines] == [True, False], lines
+        assert "written again" in lines[1]
+        await server.start()
+        async with client.session.get(f"{server.url}/jobs") as answer:
+            jobs = (await answer.json())["jobs"]
+        assert [(job["id"], job["state"]) for job in jobs] == [(submitted, "running")]
+        assert await server.terminate() == 0

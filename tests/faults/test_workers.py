@@ -17,7 +17,6 @@ import pytest
 from primesvc import Job, PrimeService, Range, Settings
 from primesvc.compute.local import MAX_DEATHS
 from primesvc.errors import WorkerDied
-from primesvc.kinds.count import Count
 from tests.compute import calls
 from tests.faults.client import Client
 from tests.faults.server import Server, runs
@@ -83,7 +82,7 @@ async def test_a_killed_fork_server_costs_no_job_anything() -> None:
 async def test_a_worker_that_leaves_costs_no_job_anything() -> None:
     """A call that ends its worker by `os._exit` fails; jobs before, beside and after do not."""
     async with PrimeService(Settings(workers=2)) as service, asyncio.timeout(WAIT_S):
-        before = await service.submit(Count(Range(*LARGE)))
+        before = await service.submit(Range(*LARGE))
         backend = service.runtime.backend
         with pytest.raises(WorkerDied, match="exit code 3"):
             await backend.run(calls.call, os._exit, (3,))
@@ -216,7 +215,7 @@ async def timed(end: int, count: int, kills: int) -> tuple[float, int]:
         await service.warm_up()
         backend = service.runtime.backend
         began_s = time.perf_counter()
-        job = await service.submit(Count(Range(0, end)))
+        job = await service.submit(Range(0, end))
         beside = asyncio.create_task(small_jobs(service))
         killed = 0
         for goal in sorted(random_.uniform(0, 0.95) for _ in range(kills)):

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from primesvc import Range, State
 from primesvc.jobs.job import job_id
 from primesvc.jobs.journal import Journal
+from primesvc.jobs.notes import Notes
 from primesvc.jobs.records import JOB_COLUMNS, check_sum, write_parameters
 from primesvc.jobs.schema import RANGE_JOB_COLUMNS, SCHEMA_VERSION
 from primesvc.kinds.catalog import KINDS
@@ -280,8 +281,10 @@ async def test_a_piece_without_primes_is_refused(path: Path, closed: Files) -> N
 async def test_what_a_killed_process_left_is_not_touched(path: Path) -> None:
     """A journal that is refused is not even put together from the two files that it is in."""
     journal = await Journal.open(path)
-    journal._jobs["forged"] = ("forged", *[0] * 8)  # no method writes what is not true
-    await journal.flush()
+    # No method writes what is not true.
+    forged = Notes()
+    forged.jobs["forged"] = ("forged", *[0] * 8)
+    await journal._in_thread(lambda: journal._file.write(forged))
     killed = Files.read(path)
     await journal.close()
     assert killed.wal

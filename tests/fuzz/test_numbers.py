@@ -1,5 +1,6 @@
 """Numbers in any text: read as what they say, or refused, and never at a price."""
 
+import json
 import re
 import time
 from contextlib import suppress
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 from primesvc.errors import InvalidParameter, RangeNotAllowed
 from primesvc.kinds.parameters import read_choice, read_number
-from primesvc.numbers import read_whole_number
+from primesvc.numbers import read_number_list, read_whole_number
 from primesvc.web.parameters import read_range, read_seconds
 from tests.fuzz.search import cases, misspelt
 
@@ -176,6 +177,45 @@ def test_numbers_in_json(value: Any) -> None:
         with pytest.raises(InvalidParameter, match=r"^start: ") as caught:
             read_number("start", value)
         assert len(str(caught.value)) < 500
+
+
+@cases(300)
+@given(st.lists(st.integers() | json_values, max_size=5))
+@example([True])
+@example([1.0, 1e20, 1e300])
+@example([10**40, "10**40"])
+def test_lists_of_numbers(values: list[Any]) -> None:
+    """A list is what its elements say, or an error names the first that says no number."""
+    body = json.dumps({"numbers": values}).encode()
+    said = [
+        None if isinstance(value, bool) or not isinstance(value, int | float | str)
+        else reading(str(value)) if len(str(value)) <= 160 else None
+        for value in values
+    ]  # fmt: skip
+    good = [n is not None and n.denominator == 1 and 0 <= n < 10**40 for n in said]
+    if all(good):
+        assert read_number_list(body) == said
+    else:
+        with pytest.raises(InvalidParameter) as caught:
+            read_number_list(body)
+        assert caught.value.name == f"numbers[{good.index(False)}]"
+        assert len(str(caught.value)) < 500
+
+
+@cases(300)
+@given(st.binary(max_size=50) | json_values.map(lambda value: json.dumps(value).encode()))
+@example(b"[" * 10**5)
+@example(b'{"numbers": [NaN]}')
+@example(b'{"numbers": {"0": 7}}')
+def test_lists_in_any_bytes(body: bytes) -> None:
+    """Whatever the bytes: numbers, or an error that says what is wrong."""
+    try:
+        numbers = read_number_list(body)
+    except InvalidParameter as error:
+        assert error.name.startswith(("body", "numbers"))  # noqa: PT017 - either is right
+        assert len(str(error)) < 500  # noqa: PT017
+    else:
+        assert all(type(number) is int and number >= 0 for number in numbers)
 
 
 @cases(200)

@@ -8,7 +8,7 @@ from primesvc.errors import RangeNotAllowed
 from primesvc.jobs.admission import Admission
 from primesvc.jobs.job import Job
 from primesvc.kinds.base import JOB_BYTES, WORKING_BYTES, Limits
-from primesvc.kinds.count import Count
+from primesvc.kinds.primes import Primes
 from primesvc.kinds.ranges import Collecting
 from primesvc.sieve.engine import load_engine
 from primesvc.sieve.grid import SEGMENTS
@@ -16,7 +16,7 @@ from primesvc.sieve.packed import Summary
 from primesvc.sieve.range import Range
 
 RANGE = Range(0, 10**10)
-COUNT = Count(RANGE)
+ASKED = Primes(RANGE)
 PLENTY_BYTES = 2**26
 
 
@@ -34,7 +34,7 @@ def admission(
 
 def queued() -> Job:
     """A job that has not begun."""
-    return Job(COUNT, Collecting(Plan(RANGE, SEGMENTS, SEGMENTS.cover(RANGE), keep=False)))
+    return Job(ASKED, Collecting(Plan(RANGE, SEGMENTS, SEGMENTS.cover(RANGE), keep=False)))
 
 
 def begun(*, seconds_ago: float) -> Job:
@@ -49,14 +49,14 @@ def begun(*, seconds_ago: float) -> Job:
 
 async def test_what_is_left_is_what_is_estimated_until_there_is_a_rate() -> None:
     """A job that nothing is known of takes what its range takes."""
-    assert admission().left_s(queued()) == admission().check(COUNT)
+    assert admission().left_s(queued()) == admission().check(ASKED)
 
 
 async def test_a_slow_beginning_does_not_make_a_job_long() -> None:
     """The first piece of a job may have waited for others: its rate says little then."""
     slow = begun(seconds_ago=100)
     assert slow.eta_s is not None
-    assert admission().left_s(slow) < admission().check(COUNT) < slow.eta_s
+    assert admission().left_s(slow) < admission().check(ASKED) < slow.eta_s
 
 
 async def test_a_job_that_is_faster_than_estimated_is_taken_at_its_rate() -> None:
@@ -69,24 +69,24 @@ async def test_a_job_that_is_faster_than_estimated_is_taken_at_its_rate() -> Non
 
 def test_limits_are_those_of_the_settings() -> None:
     """A range is let in up to the limits, and not beyond either of them."""
-    seconds = admission().check(COUNT)
-    assert admission(workers=1).check(COUNT) == pytest.approx(2 * seconds)
-    assert admission(max_s=seconds).check(COUNT) == seconds
+    seconds = admission().check(ASKED)
+    assert admission(workers=1).check(ASKED) == pytest.approx(2 * seconds)
+    assert admission(max_s=seconds).check(ASKED) == seconds
     with pytest.raises(RangeNotAllowed, match="max_job_s"):
-        admission(max_s=seconds * 0.99).check(COUNT)
-    assert admission(max_span=RANGE.span).check(COUNT) == seconds
+        admission(max_s=seconds * 0.99).check(ASKED)
+    assert admission(max_span=RANGE.end).check(ASKED) == seconds
     with pytest.raises(RangeNotAllowed, match="max_span"):
-        admission(max_span=RANGE.span - 1).check(COUNT)
+        admission(max_span=RANGE.end - 1).check(ASKED)
 
 
 def test_a_question_of_too_many_pieces_is_not_allowed() -> None:
     """What could never be kept is refused before it is planned, also if it was let in once."""
     pieces = len(SEGMENTS.cover(RANGE))
     limit = JOB_BYTES + WORKING_BYTES + PIECE_BYTES * pieces
-    admission(max_bytes=limit).check(COUNT)
+    admission(max_bytes=limit).check(ASKED)
     with pytest.raises(RangeNotAllowed, match=f"{pieces} pieces.*max_job_bytes") as caught:
-        admission(max_bytes=limit - 1).check(COUNT)
+        admission(max_bytes=limit - 1).check(ASKED)
     assert caught.value.limit == limit - 1
     with pytest.raises(RangeNotAllowed, match="max_job_bytes"):
-        admission(max_bytes=limit - 1).check_known(COUNT)
-    admission(max_bytes=limit, max_span=1, max_s=0).check_known(COUNT)
+        admission(max_bytes=limit - 1).check_known(ASKED)
+    admission(max_bytes=limit, max_span=1, max_s=0).check_known(ASKED)

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from primesvc import PrimeService, Range, Settings
 from primesvc.jobs.job import Job, job_id
 from primesvc.jobs.journal import Journal
-from primesvc.jobs.recorder import Recorder, _without
+from primesvc.jobs.recorder import _without
 from primesvc.jobs.records import Piece
-from primesvc.kinds.count import Count
+from primesvc.kinds.primes import Primes
 from primesvc.sieve.engine import load_engine, summarise
 from primesvc.sieve.grid import SEGMENTS
 from tests.helpers import WAIT_S, eventually
@@ -34,16 +34,16 @@ async def pieces_in(path: Path) -> list[Piece]:
 
 
 async def finished(service: PrimeService, range_: Range) -> Job:
-    """A counted range."""
+    """A range that is sieved."""
     async with asyncio.timeout(WAIT_S):
-        return await (await service.submit(Count(range_))).wait()
+        return await (await service.submit(range_)).wait()
 
 
 async def test_pieces_go_with_their_job_while_another_runs_on(tmp_path: Path) -> None:
     """A service that is never idle does not fill its journal with work that is over."""
     path = tmp_path / "journal"
     async with journaled(path) as service:
-        long = await service.submit(Count(LONG))
+        long = await service.submit(Primes(LONG))
         await finished(service, Range(0, 10**9))
         await eventually(lambda: long.collected.pieces_done >= 5)
     pieces = await pieces_in(path)
@@ -56,7 +56,7 @@ async def test_pieces_that_two_jobs_collect_stay_for_the_other(tmp_path: Path) -
     path = tmp_path / "journal"
     part = Range(LONG.start, LONG.start + 10**9)
     async with journaled(path) as service:
-        long = await service.submit(Count(LONG))
+        long = await service.submit(Primes(LONG))
         await finished(service, part)
     indices = {index for _, index, _, _ in await pieces_in(path)}
     # All but the last, of which only a part was counted.
@@ -68,7 +68,7 @@ async def test_a_cancelled_job_leaves_no_pieces(tmp_path: Path) -> None:
     """It does not go on, so there is nothing to go on from."""
     path = tmp_path / "journal"
     async with journaled(path) as service:
-        job = await service.submit(Count(LONG))
+        job = await service.submit(Primes(LONG))
         await eventually(lambda: job.collected.pieces_done >= 5)
         service.cancel(job)
         await eventually(lambda: service.jobs.unfinished == 0)
@@ -84,9 +84,9 @@ async def test_what_is_sieved_for_a_reader_is_not_noted(tmp_path: Path) -> None:
         async for _ in service.primes(job):
             pass
         assert service.runtime.store.stats.sieved > before
-        recorder = service.runtime.manager._recorder  # what waits to be written shows nowhere else
-        assert isinstance(recorder, Recorder)
-        assert recorder.journal._pieces == []
+        journal = service.snapshot().journal
+        assert journal is not None
+        assert journal.waiting == 0
     assert await pieces_in(path) == []
 
 
@@ -94,7 +94,7 @@ async def test_pieces_that_no_job_wants_are_dropped_at_the_start(tmp_path: Path)
     """Those of a job that is in the journal no more, or that succeeded meanwhile, go."""
     path = tmp_path / "journal"
     async with journaled(path) as service:
-        job = await service.submit(Count(LONG))
+        job = await service.submit(Primes(LONG))
         await eventually(lambda: job.collected.pieces_done >= 5)
     journal = await Journal.open(path)
     unwanted = {7, job.collected.plan.indices.stop}
@@ -103,7 +103,7 @@ async def test_pieces_that_no_job_wants_are_dropped_at_the_start(tmp_path: Path)
         journal.note_pieces([(SEGMENTS.signature, index, found.count, found.digits)])
     await journal.close()
     async with journaled(path) as service:
-        assert service.job(job_id(Count(LONG))).state
+        assert service.job(job_id(Primes(LONG))).state
     indices = {index for _, index, _, _ in await pieces_in(path)}
     assert set(job.collected.plan.indices) & indices
     assert not unwanted & indices

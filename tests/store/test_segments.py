@@ -430,5 +430,31 @@ async def test_a_cache_that_fails_costs_only_time(
         np.testing.assert_array_equal(np.concatenate(arrays), primes_of(range_))
         assert service.runtime.store.stats.cache_errors > 0
         assert service.runtime.store.stats.hits == 0
-    assert "the cache failed, going on without it" in caplog.text
+    assert caplog.text.count("the cache failed, going on without it") == 1
     await cache.close()
+
+
+class FlakyCache(BrokenCache):
+    """An embedder's cache that fails every other time it is asked."""
+
+    asked = 0
+
+    async def _get(self, *args: Any, **kwargs: Any) -> Any:
+        self.asked += 1
+        if self.asked % 2:
+            raise ConnectionError("the cache is gone")
+
+
+async def test_a_cache_that_fails_now_and_then_does_not_fill_the_log(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """One line tells that it failed, and one that it works again, however often it does."""
+    caplog.set_level("INFO")
+    cache = FlakyCache()
+    async with PrimeService(Settings(workers=1), cache=cache) as service:
+        store = service.runtime.store
+        for index in range(100):
+            await store.cached(SEGMENTS.piece(index))
+        assert store.stats.cache_errors == 50
+    lines = [record.getMessage().split(",")[0] for record in caplog.records]
+    assert lines == ["the cache failed", "the cache works again"]

@@ -17,7 +17,7 @@ from tests.web.openapi import check_answer, operations
 
 NO_JOB: Final = "00000000-0000-4000-8000-000000000000"
 
-LONG: Final = {"start": 0, "end": 10**12, "kind": "count"}
+LONG: Final = {"start": 0, "end": 10**12, "kind": "primes"}
 """Minutes of work: unfinished for as long as a test looks."""
 
 JsonObject = dict[str, Any]

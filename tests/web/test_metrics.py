@@ -5,6 +5,7 @@ import os
 import signal
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import prometheus_client
@@ -16,7 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from pytest_aiohttp.plugin import AiohttpClient
 
 from primesvc import PrimeService, Range, Settings, create_app, service_of
-from primesvc.kinds.count import Count
+from primesvc.sieve.primecount import find_primecount
 from primesvc.states import State
 from tests.helpers import WAIT_S, eventually, fetch, finished, submit
 from tests.web.api import LONG, NO_JOB, Api
@@ -85,6 +86,7 @@ async def test_all_that_is_promised_is_there(client: Client) -> None:
         "downloads": "gauge",
         "event_streams": "gauge",
         "engine_info": "gauge",
+        **({} if find_primecount() is None else {"count_engine_info": "gauge"}),
         "ready": "gauge",
         "workers": "gauge",
         "worker_deaths": "counter",
@@ -258,11 +260,26 @@ async def test_event_streams_are_counted_while_they_are_open(client: Client) -> 
 # --- the service behind it -----------------------------------------------------------------------
 
 
+async def test_a_journal_tells_how_far_it_is_behind(
+    tmp_path: Path, aiohttp_client: AiohttpClient
+) -> None:
+    """Not at all, once what was noted is written."""
+    app = create_app(Settings(workers=1, journal=str(tmp_path / "journal")))
+    client = await aiohttp_client(app)
+    await fetch(client, await submit(client, 4, 11))
+    await eventually_scraped(client, "primesvc_journal_behind_seconds", 0)
+    found = await scrape(client)
+    assert found("primesvc_journal_waiting") == 0
+    assert found("primesvc_journal_failing") == 0
+
+
 async def test_the_engine_and_the_workers_are_told(client: Client) -> None:
     """Which engine it is, of which version, and on how many processors."""
     engine = service_behind(client).engine
     found = await scrape(client)
     assert found("primesvc_engine_info", name=engine.name, version=engine.version) == 1
+    if (primecount := engine.primecount) is not None:
+        assert found("primesvc_count_engine_info", name="primecount", version=primecount.version)
     assert found("primesvc_workers") == 2
 
 
@@ -375,7 +392,7 @@ async def test_deaths_of_workers_are_told(client: Client) -> None:
     await service.warm_up()
     backend = service.runtime.backend
     async with asyncio.timeout(WAIT_S):
-        job = await service.submit(Count(Range(0, 3 * 10**9)))
+        job = await service.submit(Range(0, 3 * 10**9))
         await eventually(lambda: job.collected.pieces_done > 0)
         os.kill(backend.snapshot().pids[0], signal.SIGKILL)
         assert (await job.wait()).count == 144_449_537

@@ -1,5 +1,6 @@
 """`openapi.json`: a valid document, which tells of all there is and of nothing else."""
 
+import io
 import json
 import re
 from collections.abc import Iterator
@@ -16,9 +17,10 @@ from primesvc import Settings, create_app
 from primesvc.errors import RemoteError
 from primesvc.formats.catalog import FORMATS
 from primesvc.kinds.catalog import KINDS
+from primesvc.numbers import MAX_NUMBERS
 from primesvc.service import Readiness
 from primesvc.states import State
-from primesvc.web import bodies, pages
+from primesvc.web import bodies, numbers, pages
 from primesvc.web.negotiation import NUMBERS
 from primesvc.web.problems import MEMBERS, STATUSES, problem_of
 from primesvc.web.routes import ROUTES
@@ -120,6 +122,9 @@ def test_it_has_the_choices_that_the_code_has() -> None:
     assert estimate["bytes"]["required"] == list(FORMATS)
     content = operations()["/jobs/{id}/primes", "GET"]["responses"]["200"]["content"]
     assert list(content) == [f.media_type.partition(";")[0] for f in FORMATS.values()]
+    assert SCHEMAS["NumberList"]["properties"]["numbers"]["maxItems"] == MAX_NUMBERS
+    posted = operations()["/numbers", "POST"]["description"]
+    assert f"{numbers.MAX_LIST_BYTES:,} bytes" in posted
     assert str(bodies.MAX_BODY_BYTES) in json.dumps(DOCUMENT["components"]["responses"]["TooLarge"])
 
 
@@ -229,6 +234,15 @@ async def test_answers_are_as_it_says(client: Client) -> None:
     await ask("GET", f"/jobs/{done}/primes", 412, headers={"If-Match": '"x"'})
     await ask("GET", f"/jobs/{done}/primes", 416, headers={"Range": "bytes=9999-"})
     await ask("GET", f"/jobs/{done}/primes", 206, headers={"Range": "bytes=0-3,5-6"})
+    await ask("GET", "/numbers/360", 200)
+    await ask("GET", "/numbers/2%5E61-1?numbers=string", 200)
+    await ask("GET", "/numbers/many", 400)
+    await ask("GET", "/numbers/2%5E64", 422)
+    await ask("POST", "/numbers", 200, json={"numbers": [7, 9, "2^61-1"]})
+    await ask("POST", "/numbers", 400, json={"numbers": [7, -9]})
+    await ask("POST", "/numbers", 413, data=io.BytesIO(b" " * (numbers.MAX_LIST_BYTES + 1)))
+    await ask("POST", "/numbers", 415, data=b"7")
+    await ask("POST", "/numbers", 422, json={"numbers": [2**64]})
     for path in ("/", "/docs/", "/docs/api", "/docs/http", "/openapi.json", "/static/page.css"):
         whole = await ask("GET", path, 200)
         await ask("GET", path, 304, headers={"If-None-Match": whole.headers["ETag"]})
@@ -240,7 +254,8 @@ async def test_answers_are_as_it_says(client: Client) -> None:
     await ask("DELETE", f"/jobs/{done}", 204)
     await ask("GET", f"/jobs/{done}", 410)
     named = re.compile("(?<=/static/).+|(?<=/docs/)(?!api).+")
-    paths = {(method, named.sub("{name}", path)) for method, path in seen}
+    numbered = re.compile("(?<=/numbers/).+")
+    paths = {(method, numbered.sub("{n}", named.sub("{name}", path))) for method, path in seen}
     assert {(m, p) for p, m in operations()} - paths == {("GET", "/health/ready")}
 
 
@@ -251,6 +266,7 @@ async def test_refusals_are_as_it_says(aiohttp_client: AiohttpClient) -> None:
     api = Api(await aiohttp_client(app))
     for path, method in operations():
         concrete = path.replace("{id}", NO_JOB).replace("{name}", "page.css")
+        concrete = concrete.replace("{n}", "7")
         if not path.startswith("/health"):
             (await api.request(method, concrete)).problem(401, "unauthorized")
         answer = await api.request(method, concrete, headers={"Host": "example.org"})

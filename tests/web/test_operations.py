@@ -12,6 +12,7 @@ from pytest_aiohttp.plugin import AiohttpClient
 
 from primesvc import PrimeService, Settings, create_app, service_of
 from primesvc.service import Readiness
+from primesvc.sieve.engine import Engine
 from primesvc.states import State
 from tests.helpers import fetch, finished, submit
 from tests.web.api import LONG, NO_JOB, Api
@@ -37,6 +38,14 @@ async def test_it_lives_while_it_drains(api: Api) -> None:
 # --- ready ---------------------------------------------------------------------------------------
 
 
+def counts_with(engine: Engine) -> dict[str, str] | None:
+    """What is told of what counts without sieving."""
+    primecount = engine.primecount
+    if primecount is None:
+        return None
+    return {"name": "primecount", "version": primecount.version}
+
+
 async def test_ready_says_how_it_does(api: Api) -> None:
     """Ready, with version, engine, workers, the cache and the jobs, at the moment."""
     service = api.service
@@ -48,8 +57,10 @@ async def test_ready_says_how_it_does(api: Api) -> None:
         "phase": "ready",
         "version": version("primesvc"),
         "engine": {"name": service.engine.name, "version": service.engine.version},
+        "count_engine": counts_with(service.engine),
         "workers": 2,
         "worker_deaths": 0,
+        "journal": None,
         "cache": {
             "bytes": 0, "max_bytes": service.runtime.budget.cache_bytes,
             "hits": 0, "misses": 0, "evictions": 0,

@@ -31,6 +31,7 @@ PROBLEMS = {
     "ServiceClosed": ("service-closed", "Service closed", 503),
     "NotReady": ("not-ready", "Not ready", 503),
     "WorkerDied": ("worker-died", "Worker died", 500),
+    "JournalBehind": ("journal-behind", "Journal behind", 503),
     "WorkersUnavailable": ("workers-unavailable", "Workers unavailable", 503),
     "ExecutorLost": ("executor-lost", "Executor lost", 500),
     "EngineUnavailable": ("engine-unavailable", "Engine unavailable", 500),

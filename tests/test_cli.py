@@ -348,6 +348,7 @@ def test_a_killed_server_leaves_nothing_behind(start: Callable[..., Server]) -> 
     assert server.ends() == -signal.SIGKILL
     eventually(lambda: not alive(family), within_s=SOON_S)
     assert [path for path in shared if path.exists()] == []
+    assert server.errors == [], "no resource tracker finds anything leaked"
 
 
 # What the user can put right

@@ -44,6 +44,9 @@ KNOWN_HOSTS: Final = 64
 
 _HOST: Final = re.compile(r"(\[(?P<address>[^\]]+)\]|(?P<name>[^:\[\]]+))(:[0-9]*)?", re.ASCII)
 
+_LOCAL: Final = re.compile(r"([a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?\.)+localhost", re.ASCII)
+"""Names that browsers take for this machine (RFC 6761, 6.3), in lower case."""
+
 _EXPOSED: Final = (
     "Accept-Ranges, Content-Disposition, Content-Encoding, Content-Range, ETag, Link, Location, "
     "Preference-Applied, Retry-After, X-Request-ID"
@@ -105,7 +108,7 @@ class Access:
         if host is None:
             return
         name = _name(host)
-        if name not in self._hosts and not name.endswith(".localhost"):
+        if name not in self._hosts and not _LOCAL.fullmatch(name):
             try:
                 address = ipaddress.ip_address(name)
             except ValueError:

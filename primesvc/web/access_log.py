@@ -8,6 +8,7 @@ a batch at a time; else each is handed to the logger `primesvc.access`.
 import asyncio
 import contextlib
 import logging
+import re
 from json.encoder import encode_basestring_ascii as quoted
 from time import perf_counter, time
 from typing import Final, TextIO
@@ -22,6 +23,9 @@ log = logging.getLogger("primesvc.access")
 FLUSH_S: Final = 0.1
 """Seconds for which lines are collected: a write for each would cost as much as
 all the rest of it."""
+
+_TOKEN: Final = re.compile("([?&](?:access_)?token=)[^&]*", re.IGNORECASE)
+"""A token in the query: not read from there (RFC 6750, 2.3), but some send it so."""
 
 _MILLIS: Final = tuple(f".{millis:03d}Z" for millis in range(1001))
 
@@ -64,7 +68,10 @@ class AccessLog:
         else:
             peer = request.protocol.peername
             client = peer[0] if type(peer) is tuple else UNIX
-        path = quoted(request.raw_path)
+        raw_path = request.raw_path
+        if "oken=" in raw_path or "OKEN=" in raw_path:
+            raw_path = _TOKEN.sub(r"\1***", raw_path)
+        path = quoted(raw_path)
         if self._json:
             line = (
                 f'{{"time":"{stamp}","level":"INFO","logger":"primesvc.access",'

@@ -1,6 +1,6 @@
 """What the handlers of one application share, and how they find it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
@@ -12,6 +12,7 @@ from primesvc.service import PrimeService
 from primesvc.web.counters import Counters
 from primesvc.web.event_streams import EventStreams
 from primesvc.web.parameters import canonical_id
+from primesvc.web.turns import Turns
 
 if TYPE_CHECKING:
     from primesvc.web.metrics import Metrics
@@ -24,6 +25,7 @@ class Context:
     service: PrimeService
     counters: Counters
     streams: EventStreams
+    turns: Turns = field(default_factory=Turns)
 
     @cached_property
     def metrics(self) -> "Metrics":

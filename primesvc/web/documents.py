@@ -1,6 +1,6 @@
 """The documents that tell of jobs, as JSON."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -55,11 +55,6 @@ def estimate_document(
         **as_written(question.parameters, strings=strings),
         "estimate": {**as_written(expected, strings=strings), "seconds": round(seconds, 6)},
     }
-
-
-def list_document(request: web.Request, jobs: Iterable[Job], total: int) -> dict[str, Any]:
-    """A page of jobs, and how many there are in all."""
-    return {"jobs": [job_document(request, job) for job in jobs], "total": total}
 
 
 def _time(seconds: float | None) -> str | None:

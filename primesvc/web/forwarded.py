@@ -28,6 +28,9 @@ _PREFIX: Final = istr("X-Forwarded-Prefix")
 # One slash at its beginning: two would be another host.
 _PATH: Final = re.compile(r"(/[A-Za-z0-9._~!$&'()*+,;=:@%-]+)+", re.ASCII)
 
+# Clients take such a segment out, and the one before it: the link would lead elsewhere.
+_DOTS: Final = re.compile(r"/(\.|%2e){1,2}/", re.IGNORECASE)
+
 
 def forwarded_host(headers: "CIMultiDictProxy[str]") -> str | None:
     """The host that the client asked the proxy for, None if it does not say."""
@@ -50,7 +53,9 @@ def path_prefix(request: web.Request) -> str:
     if not context_of(request).service.settings.trust_forwarded:
         return ""
     prefix = _last(request.headers, _PREFIX).rstrip("/")
-    return prefix if _PATH.fullmatch(prefix) else ""
+    if not _PATH.fullmatch(prefix) or _DOTS.search(prefix + "/"):
+        return ""
+    return prefix
 
 
 def _last(headers: "CIMultiDictProxy[str]", name: str) -> str:

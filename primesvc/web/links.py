@@ -7,8 +7,12 @@ from primesvc.web.forwarded import path_prefix
 
 
 def path_of(request: web.Request, name: str, **parts: str) -> str:
-    """The path of a route as the client has to ask for it, with every prefix that is known of."""
-    return path_prefix(request) + str(request.app.router[name].url_for(**parts))
+    """The path of a route as the client has to ask for it, with every prefix that is known of.
+
+    `parts` hold nothing that a path would have to quote: a list of jobs needs
+    thousands of these, and `url_for`, which quotes, takes 12 µs.
+    """
+    return path_prefix(request) + request.app.router[name].canonical.format_map(parts)
 
 
 def add_page_links(

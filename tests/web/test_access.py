@@ -86,7 +86,9 @@ async def test_this_machine_has_many_names(serve: Serve, host: str) -> None:
         "evil.example", "evil.example:8080", "localhost.evil.example", "evillocalhost",
         "127.0.0.1.evil.example", "192.0.2.1", "192.0.2.1:8080", "0.0.0.0:8080", "[2001:db8::1]",
         "127.0.0.1@evil.example", "", ":8080", "[::1", "[::1]x",
-        "localhost:x", "localhost,evil.example",
+        "localhost:x", "localhost,evil.example", ".localhost", "..localhost", "a..localhost",
+        "evil.example/.localhost", "evil.example .localhost", "evil.example#.localhost",
+        "<b>.localhost", "-a.localhost", "a.localhost..", "a@b.localhost", f"{'a' * 64}.localhost",
     ],
 )  # fmt: skip
 async def test_a_foreign_host_is_refused_on_the_loopback(serve: Serve, host: str) -> None:
@@ -473,7 +475,23 @@ async def test_a_trusted_proxy_says_what_it_cut_off(serve: Serve) -> None:
 
 @pytest.mark.parametrize(
     "prefix",
-    ["//evil.example", "https://evil.example", "math", "/a b", '/"', "/<script>", "/a//b", "", "/"],
+    [
+        "//evil.example",
+        "https://evil.example",
+        "math",
+        "/a b",
+        '/"',
+        "/<script>",
+        "/a//b",
+        "",
+        "/",
+        "/a/../..",
+        "/..",
+        "/a/..",
+        "/./a",
+        "/%2e%2E/a",
+        "/a/.%2e/b",
+    ],
 )
 async def test_a_prefix_that_is_none_is_left_out(serve: Serve, prefix: str) -> None:
     """Whatever a proxy lets through, links stay on this host."""

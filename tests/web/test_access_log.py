@@ -189,6 +189,20 @@ async def test_the_token_is_not_logged(
     assert "horse" not in log.getvalue() + caplog.text
 
 
+@pytest.mark.parametrize("form", ["text", "json"])
+async def test_a_token_in_the_query_is_not_logged(serve: Serve, log: Log, form: str) -> None:
+    """It is not read from there, but some send it so; the rest of the path is logged."""
+    client = await serve(token=TOKEN, log_format=form)
+    for query in (f"token={TOKEN}", f"a=1&access_token={TOKEN}&b=2", f"Token={TOKEN}&b=2"):
+        async with client.get(f"/jobs?{query}") as response:
+            assert response.status == 401
+    lines = await log.wait(3)
+    assert "horse" not in log.getvalue()
+    assert "/jobs?token=***" in lines[0]
+    assert "/jobs?a=1&access_token=***&b=2" in lines[1]
+    assert "/jobs?Token=***&b=2" in lines[2]
+
+
 async def test_a_trusted_proxy_says_who_the_client_is(serve: Serve, log: Log) -> None:
     """The address that the proxy saw, if it is one; what the client said before it is not taken."""
     client = await serve(trust_forwarded=True)

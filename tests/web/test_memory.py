@@ -191,7 +191,7 @@ async def test_a_range_that_would_take_too_long_is_refused_with_the_estimate(
     end = 2**64 - 1
     for path in (
         f"/primes?start_num={end - 10**13 + 1}&end_num={end}",
-        f"/jobs?start={end - 10**13 + 1}&end={end}&kind=count",
+        f"/jobs?start={end - 10**13 + 1}&end={end}&kind=primes",
         f"/jobs?start={end - 10**13 + 1}&end={end}&dry_run=true",
     ):
         async with client.post(path) as response:

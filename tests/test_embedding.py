@@ -113,7 +113,7 @@ async def test_two_in_one_parent_keep_apart(aiohttp_client: AiohttpClient) -> No
     client = await aiohttp_client(parent)
     job_id = await submit(client, 0, 100, prefix="/wide")
     assert (await fetch(client, job_id, prefix="/wide")).endswith('89, 97]"\n')
-    async with client.post("/narrow/primes?start_num=0&end_num=100") as response:
+    async with client.post("/narrow/primes?start_num=0&end_num=101") as response:
         assert (await assert_problem(response, 422, NOT_ALLOWED))["limit"] == 100
     async with client.get(f"/narrow/result/{job_id}") as response:
         await assert_problem(response, 404, UNKNOWN_JOB)

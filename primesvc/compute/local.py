@@ -246,7 +246,9 @@ class LocalBackend:
                 started = asyncio.wrap_future(worker.process.started)
                 started.add_done_callback(_mark_seen)
                 try:
-                    hello = await asyncio.wait_for(asyncio.shield(started), timeout_s)
+                    # Not `wait_for`: before Python 3.12 it may overlook a cancel.
+                    async with asyncio.timeout(timeout_s):
+                        hello = await asyncio.shield(started)
                 except Exception as error:
                     self._retire(worker)
                     self._note_problem(error)

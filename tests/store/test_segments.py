@@ -223,15 +223,16 @@ async def test_a_call_that_has_begun_and_ends_soon_is_kept(
 
 async def test_a_call_that_takes_long_is_ended(service: PrimeService, store: SegmentStore) -> None:
     """A moment after the last one has left, its worker is killed; what is asked then comes."""
-    grid = Grid("one piece", ((0, 40),))  # takes a minute
-    in_flight = join_one(service, grid, 0)
+    grid = Grid("one piece", ((0, 40),))  # takes minutes
+    queue = service.runtime.dispatcher.queue("test")
+    in_flight, _ = store.join(grid, range(1), with_primes=False, queue=queue)
     await eventually(lambda: in_flight.call.started)
     store.release(in_flight)
     await finishing(in_flight)
     assert in_flight.done.cancelled()
     assert store.summary(grid, 0) is None
     async with asyncio.timeout(WAIT_S):
-        await store.packed(SEGMENTS, 5, queue=service.runtime.dispatcher.queue("test"))
+        await store.packed(SEGMENTS, 5, queue=queue)
 
 
 async def test_who_joins_in_time_keeps_a_call(

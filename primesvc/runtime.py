@@ -30,6 +30,7 @@ from primesvc.jobs.manager import JobManager
 from primesvc.jobs.recorder import NullRecorder, Recorder
 from primesvc.jobs.table import JobTable
 from primesvc.kinds.base import Limits, Resources
+from primesvc.lookups import Lookups
 from primesvc.results.buffers import Buffers
 from primesvc.results.pieces import Source
 from primesvc.settings import Settings
@@ -98,6 +99,7 @@ class Runtime:
     store: SegmentStore
     jobs: JobTable
     manager: JobManager
+    lookups: Lookups
     recorder: NullRecorder
     """What notes jobs in the journal, if there is one."""
     buffers: Buffers
@@ -218,6 +220,7 @@ async def open_runtime(
             store=store,
             jobs=jobs,
             manager=manager,
+            lookups=Lookups(dispatcher, engine),
             recorder=recorder,
             buffers=Buffers(budget.buffer_bytes - shared * SLOT_BYTES),
             source=Source(store, engine, ahead=ahead, call_bytes=SLOT_BYTES),

@@ -1,12 +1,10 @@
 """PrimeService: everything primesvc does, without HTTP."""
 
-import asyncio
 import logging
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import AsyncExitStack, aclosing
 from enum import StrEnum
-from itertools import chain
 from types import TracebackType
 from typing import Any, Final, NoReturn, Self, TypeVar, cast
 
@@ -15,8 +13,6 @@ from aiocache.base import BaseCache
 from numpy.typing import NDArray
 
 from primesvc.budget import Budget
-from primesvc.compute import worker
-from primesvc.compute.backend import CallResult
 from primesvc.compute.cpus import usable_cpus
 from primesvc.compute.memory import usable_memory_bytes
 from primesvc.errors import ServiceClosed
@@ -27,7 +23,7 @@ from primesvc.kinds.base import Question
 from primesvc.kinds.count import Count
 from primesvc.kinds.nth import Nth
 from primesvc.kinds.primes import Primes
-from primesvc.numbers import NumberFacts, check_how_many
+from primesvc.numbers import NumberFacts
 from primesvc.results.buffers import Buffers, Lease
 from primesvc.results.layout import Layout
 from primesvc.results.pieces import cut_page, piece_bytes, prime_arrays, reading_s
@@ -36,8 +32,7 @@ from primesvc.results.result import Result
 from primesvc.runtime import Runtime, Snapshot, open_runtime
 from primesvc.settings import Settings
 from primesvc.sieve.engine import Engine
-from primesvc.sieve.number import examine_s
-from primesvc.sieve.range import Range, check_number
+from primesvc.sieve.range import Range
 
 log = logging.getLogger(__name__)
 
@@ -46,18 +41,6 @@ T = TypeVar("T")
 SMALL_BODY_BYTES: Final = 16 * 2**10
 """Bodies up to here are made on the event loop and kept with their job: 2,000
 primes take 20 µs, a fraction of the round trip to a worker."""
-
-READ_S_PER_BYTE: Final = 0.3e-6
-"""Seconds to read a list of numbers: 2^64-1 and the like takes 3 µs, plain digits less."""
-
-READ_BYTES_PER_BYTE: Final = 32
-"""Memory that what is read takes at the most: `[[],[],[]` is a list of lists."""
-
-TEST_S: Final = 5e-6
-"""Seconds to test a number: those just below 2^64 that are primes take as long."""
-
-TEST_NUMBERS: Final = 2**13
-"""Numbers tested in one call: they take 40 ms at the most."""
 
 
 class Readiness(StrEnum):
@@ -276,14 +259,7 @@ class PrimeService:
 
         Takes milliseconds. Raises `RangeNotAllowed` for one that is negative or above 2^64 - 1.
         """
-        check_number(number)
-        return await self._call(
-            worker.examine,
-            self.engine.name,
-            number,
-            cost_s=examine_s(number),
-            take=lambda result: result.value.facts,
-        )
+        return await self.runtime.lookups.number(number)
 
     async def are_prime(self, numbers: Sequence[int] | NDArray[np.integer[Any]]) -> list[bool]:
         """Whether each of up to 100,000 numbers is a prime; 5 µs a number on one core.
@@ -291,54 +267,14 @@ class PrimeService:
         Raises `RangeNotAllowed` for more of them, and for numbers that are negative or
         above 2^64 - 1, and `TypeError` for those that are not `int`.
         """
-        check_how_many(len(numbers))
-        array = _array(numbers)
-        parts = [array[at : at + TEST_NUMBERS] for at in range(0, len(array), TEST_NUMBERS)]
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(self._are_prime(part)) for part in parts]
-        return list(chain.from_iterable(task.result() for task in tasks))
-
-    async def _are_prime(self, numbers: NDArray[np.uint64]) -> list[bool]:
-        return await self._call(
-            worker.decide,
-            numbers.tobytes(),
-            cost_s=TEST_S * len(numbers),
-            take=lambda result: np.frombuffer(result.view, np.bool_).tolist(),
-        )
+        return await self.runtime.lookups.are_prime(numbers)
 
     async def read_numbers(self, text: bytes) -> NDArray[np.uint64]:
         """The numbers of the JSON object `{"numbers": [...]}`, in any form that the API reads.
 
         Raises `InvalidParameter` and `RangeNotAllowed`.
         """
-        return await self._call(
-            worker.read_numbers,
-            text,
-            cost_s=READ_S_PER_BYTE * len(text),
-            memory_bytes=READ_BYTES_PER_BYTE * len(text),
-            take=lambda result: np.frombuffer(result.view, np.uint64).copy(),
-        )
-
-    async def _call(
-        self,
-        function: Callable[..., Any],
-        *args: object,
-        cost_s: float,
-        memory_bytes: int = 0,
-        take: Callable[[CallResult], T],
-    ) -> T:
-        """What `take` makes of the result of one call in a queue of its own."""
-        queue = self.runtime.dispatcher.queue(function.__name__, work_s=cost_s)
-        call = queue.submit(function, *args, cost_s=cost_s, memory_bytes=memory_bytes)
-        try:
-            result = await call.done
-        except asyncio.CancelledError:
-            call.cancel()
-            raise
-        try:
-            return take(result)
-        finally:
-            result.release()
+        return await self.runtime.lookups.read_numbers(text)
 
     async def primes(self, job: Job) -> AsyncGenerator[NDArray[np.uint64], None]:
         """The primes of a succeeded job, ascending, as uint64 arrays of up to 2^16 each.
@@ -414,18 +350,6 @@ class PrimeService:
         if self.closed:
             return "<PrimeService closed>"
         return f"<PrimeService {self.engine.name}, {self.workers} workers, {len(self.jobs)} jobs>"
-
-
-def _array(numbers: Sequence[int] | NDArray[np.integer[Any]]) -> NDArray[np.uint64]:
-    if isinstance(numbers, np.ndarray):
-        if numbers.dtype == np.uint64:
-            return numbers.astype(np.uint64, copy=False)
-        numbers = numbers.tolist()
-    for type_ in set(map(type, numbers)) - {int}:
-        raise TypeError(f"numbers are int, not {type_.__name__}")
-    for number in (min(numbers, default=0), max(numbers, default=0)):
-        check_number(number)
-    return np.array(numbers, np.uint64)
 
 
 def _question(asked: Question | Range) -> Question:

@@ -15,8 +15,8 @@ ROOT = Path(primesvc.__file__).parent
 
 LAYERS = (
     "errors", "states", "numbers", "logs", "repeated", "client", "sieve", "settings", "formats",
-    "compute", "budget", "store", "collect", "kinds", "jobs", "results", "runtime", "service",
-    "web", "app", "connections", "server", "cli", "__main__",
+    "compute", "budget", "store", "collect", "kinds", "jobs", "results", "lookups", "runtime",
+    "service", "web", "app", "connections", "server", "cli", "__main__",
 )  # fmt: skip
 """The parts of the package from the bottom up: each may import those before it."""
 
@@ -31,7 +31,17 @@ ALLOWED = {
     "isal": {"formats"},
     "markdown_it": {"web"},
     "multidict": {"web"},
-    "numpy": {"client", "sieve", "formats", "compute", "store", "collect", "results", "service"},
+    "numpy": {
+        "client",
+        "sieve",
+        "formats",
+        "compute",
+        "store",
+        "collect",
+        "results",
+        "lookups",
+        "service",
+    },
     "prometheus_client": {"web"},
     "tqdm": {"cli"},
     "uvloop": {"server"},

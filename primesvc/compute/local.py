@@ -33,8 +33,9 @@ START_TIMEOUT_S: Final = 20.0
 first one 0.3, ten times that on a busy machine, and it imports the main module, whatever that
 does. A fork server that is stopped would take for ever."""
 
-END_S: Final = 2.0
-"""Seconds that killed processes are waited for: the kernel may hold one that waits for a disk."""
+END_S: Final = 5.0
+"""Seconds that killed processes are waited for: the kernel may hold one that waits for a disk,
+and on a busy machine the fork server takes its time to tell of the end of one."""
 
 _CANCELLED: Final = "its call was cancelled"
 

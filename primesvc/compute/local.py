@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from primesvc.compute.arena import Arena
 from primesvc.compute.backend import BackendSnapshot, CallResult
-from primesvc.compute.worker_process import NotBegun, WorkerProcess
+from primesvc.compute.worker_process import Blameless, WorkerProcess
 from primesvc.errors import ServiceClosed, WorkerDied, WorkersUnavailable
 from primesvc.repeated import Trouble
 
@@ -20,6 +20,9 @@ log = logging.getLogger(__name__)
 
 MAX_DEATHS: Final = 3
 """Deaths of its worker a call is given: one or two may be the system's fault."""
+
+MAX_TRIES: Final = 20
+"""Workers that a call is given in all: those that end with the fork server are not its fault."""
 
 STARTS: Final = 5
 """Failed starts in a row after which calls are not kept waiting: for a moment after its death
@@ -128,7 +131,7 @@ class LocalBackend:
         none can be started, and `ServiceClosed`. Cancelled, it kills the worker.
         """
         why, deaths = "", 0
-        while deaths < MAX_DEATHS:
+        for _ in range(MAX_TRIES):
             worker = await self._take()
             slot = self._arena.lease() if self._arena else None
             call = partial(function, *args, None if slot is None else slot.ref)
@@ -140,11 +143,14 @@ class LocalBackend:
                     slot.release()
                 if not isinstance(error, BrokenExecutor):
                     raise
-                if not isinstance(error, NotBegun):
-                    why, deaths = worker.why, deaths + 1
+                why = worker.why
+                if not isinstance(error, Blameless):
+                    deaths += 1
                     self._lost_calls += 1
             self._check_open()
-        raise WorkerDied(MAX_DEATHS, why)
+            if deaths == MAX_DEATHS:
+                break
+        raise WorkerDied(deaths, why)
 
     async def _call(self, worker: Worker, call: Callable[[], Any], deadline_s: float | None) -> Any:
         """What the call returns. Raises what it raises, or `BrokenExecutor` if the worker died."""

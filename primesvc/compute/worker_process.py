@@ -24,9 +24,12 @@ from primesvc.compute.worker_main import Hello, main
 T = TypeVar("T")
 
 
-class NotBegun(BrokenExecutor):
-    """The process had ended before it got the call."""
+class Blameless(BrokenExecutor):
+    """The process had ended before it got the call, or ended with all others."""
 
+
+_LOST: Final = 255
+"""The exit code of a process whose fork server ended before it could tell of another one."""
 
 EXIT_S: Final = 1.0
 """Seconds that a process whose pipe is closed is waited for before it is killed. It has
@@ -143,14 +146,16 @@ class WorkerProcess(Executor):
         self.ended.set_result(None)
 
     def _pass_on(self, call: bytes, future: "Future[Any]") -> None:
-        error: type[BrokenExecutor] = NotBegun
+        begun = False
         try:
             self._ours.send_bytes(call)
-            error = BrokenExecutor
+            begun = True
             answer = self._ours.recv_bytes()
         except (EOFError, OSError):
             # Whoever gets the error may take it that nothing writes to shared memory any more.
-            future.set_exception(error(self.how_it_ended()))
+            code = self._wait_for_exit()
+            error = BrokenExecutor if begun and code != _LOST else Blameless
+            future.set_exception(error(_how_it_ended(code)))
             return
         try:
             succeeded, value = pickle.loads(answer)  # noqa: S301 - from a process of ours
@@ -161,18 +166,6 @@ class WorkerProcess(Executor):
         else:
             future.set_exception(value)
 
-    def how_it_ended(self) -> str:
-        """What ended the process: a signal, or its exit code."""
-        code = self._wait_for_exit()
-        if code is None:
-            return "it closed its pipe"
-        if code >= 0:
-            return f"it left with exit code {code}"
-        try:
-            return f"it was ended by {signal.Signals(-code).name}"
-        except ValueError:  # a real-time signal
-            return f"it was ended by signal {-code}"
-
     def _wait_for_exit(self) -> int | None:
         self._process.join(EXIT_S)
         code: int | None = self._process.exitcode
@@ -182,6 +175,20 @@ class WorkerProcess(Executor):
 
     def __repr__(self) -> str:
         return f"<WorkerProcess {self.pid}>"
+
+
+def _how_it_ended(code: int | None) -> str:
+    """What an exit code, or a signal, says of the end of a process."""
+    if code is None:
+        return "it closed its pipe"
+    if code == _LOST:
+        return "it ended with the process that starts workers"
+    if code >= 0:
+        return f"it left with exit code {code}"
+    try:
+        return f"it was ended by {signal.Signals(-code).name}"
+    except ValueError:  # a real-time signal
+        return f"it was ended by signal {-code}"
 
 
 @contextlib.contextmanager

@@ -59,7 +59,7 @@ async def test_neighbours(name: str) -> None:
                 assert await service.nth(-n, start) == below[-n]
 
 
-@pytest.mark.parametrize("n", [10**9, -(10**9), 3 * 10**7, -(3 * 10**7), 12_345, -12_345])
+@pytest.mark.parametrize("n", [10**8, -(10**8), 3 * 10**7, -(3 * 10**7), 12_345, -12_345])
 @pytest.mark.parametrize("start", [10**11, 10**11 + 3, 99_999_999_977])
 async def test_between_the_two_are_so_many(n: int, start: int) -> None:
     """Whatever way it is found: counted by the sieve there are n primes up to it, and it is one."""

@@ -33,8 +33,7 @@ class CostModel:
     points: tuple[tuple[float, float, float], ...]
 
     def _at(self, number: int) -> tuple[float, float]:
-        numbers = [point[0] for point in self.points]
-        right = bisect_right(numbers, number)
+        right = bisect_right(self.points, (number, math.inf))
         if right == 0:
             return self.points[0][1:]
         if right == len(self.points):

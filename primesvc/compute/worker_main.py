@@ -34,13 +34,10 @@ def main(pipe: Connection) -> None:
     A call is a pickled `(function, args)`, an answer a pickled `(succeeded, value or error)`.
     """
     _prepare(pipe)
-    pipe.send(Hello(os.getpid(), os.getppid()))
-    while True:
-        try:
-            call = pipe.recv_bytes()
-        except EOFError:
-            return
-        pipe.send_bytes(_answer(call))
+    with contextlib.suppress(EOFError, OSError):  # the server has closed the pipe, or was killed
+        pipe.send(Hello(os.getpid(), os.getppid()))
+        while True:
+            pipe.send_bytes(_answer(pipe.recv_bytes()))
 
 
 def _answer(call: bytes) -> bytes:

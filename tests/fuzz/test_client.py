@@ -113,7 +113,7 @@ def test_any_document_is_a_job_or_none(value: Any) -> None:
     except (KeyError, TypeError, ValueError):
         return
     assert type(job.id) is str
-    assert job.kind in ("primes", "count")
+    assert isinstance(job.kind, str)
     assert job.state in ("queued", "running", "succeeded", "failed", "cancelled")
     for number in (job.start, job.end, job.count):
         assert type(number) is int

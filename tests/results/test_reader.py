@@ -167,6 +167,7 @@ async def test_any_window_of_large_files(any_service: PrimeService, data: st.Dat
     assert got == file[first:stop]
 
 
+@pytest.mark.slow
 async def test_large_files_whole_and_from_their_midst(any_service: PrimeService) -> None:
     """Files are exact in parts of every kind: text, eight bytes a prime, batches."""
     for name, ends in LARGE.items():

@@ -8,10 +8,22 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import NoReturn, ParamSpec, TypeVar
 
-from primesvc import Range
+from aiohttp import web
+
+from primesvc import Range, Settings, create_app
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+
+def mounted(settings: Settings, prefix: str) -> web.Application:
+    """The service's application, below `prefix` of another one unless that is empty."""
+    app = create_app(settings)
+    if not prefix:
+        return app
+    parent = web.Application()
+    parent.add_subapp(f"{prefix}/", app)
+    return parent
 
 
 class FaultyExecutor(ThreadPoolExecutor):

@@ -8,9 +8,10 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient
 from pytest_aiohttp.plugin import AiohttpClient
 
-from primesvc import Settings, create_app
+from primesvc import Settings
 from primesvc.web.handbook import CHAPTERS, INDEX, heading_id, render
 from tests.helpers import assert_problem
+from tests.web.helpers import mounted
 from tests.web.test_pages import Page, page_at
 
 Client = TestClient[web.Request, web.Application]
@@ -23,12 +24,7 @@ async def test_every_link_leads_somewhere(
     aiohttp_client: AiohttpClient, settings: Settings, prefix: str
 ) -> None:
     """Every address is relative, and is a page of the service with the part that it names."""
-    app = create_app(settings)
-    if prefix:
-        parent = web.Application()
-        parent.add_subapp(f"{prefix}/", app)
-        app = parent
-    client = await aiohttp_client(app)
+    client = await aiohttp_client(mounted(settings, prefix))
     pages = {prefix + path: await page_at(client, prefix + path) for path in PATHS}
     for path, page in pages.items():
         assert len(page.addresses) > 10

@@ -25,6 +25,7 @@ from primesvc.web.negotiation import NUMBERS
 from primesvc.web.problems import MEMBERS, STATUSES, problem_of
 from primesvc.web.routes import ROUTES
 from tests.web.api import LONG, NO_JOB, Api
+from tests.web.helpers import mounted
 from tests.web.openapi import check, document, operations, resolved
 
 Client = TestClient[web.Request, web.Application]
@@ -282,12 +283,7 @@ async def test_it_knows_where_it_is_served(
     aiohttp_client: AiohttpClient, settings: Settings, prefix: str
 ) -> None:
     """`servers` is where the application is mounted, and the rest is as it is packaged."""
-    app = create_app(settings)
-    if prefix:
-        parent = web.Application()
-        parent.add_subapp(f"{prefix}/", app)
-        app = parent
-    client = await aiohttp_client(app)
+    client = await aiohttp_client(mounted(settings, prefix))
     async with client.get(f"{prefix}/openapi.json") as response:
         assert response.headers["Content-Type"] == "application/json"
         served = await response.json()

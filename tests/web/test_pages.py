@@ -13,6 +13,7 @@ from yarl import URL
 
 from primesvc import Settings, create_app
 from primesvc.web import pages
+from tests.web.helpers import mounted
 
 Client = TestClient[web.Request, web.Application]
 
@@ -61,12 +62,7 @@ async def test_pages_work_under_any_prefix(
     aiohttp_client: AiohttpClient, settings: Settings, path: str, prefix: str
 ) -> None:
     """Every address in a page is relative, and leads to something where the page is served."""
-    app = create_app(settings)
-    if prefix:
-        parent = web.Application()
-        parent.add_subapp(f"{prefix}/", app)
-        app = parent
-    client = await aiohttp_client(app)
+    client = await aiohttp_client(mounted(settings, prefix))
     page = await page_at(client, prefix + path)
     assert page.addresses
     for address in page.addresses:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from primesvc.service import PrimeService
     from primesvc.settings import Settings
     from primesvc.sieve.range import Range
+    from primesvc.sieve.selection import Selection
     from primesvc.states import State
     from primesvc.web.context import service_of
 
@@ -24,6 +25,7 @@ _HOMES = {
     "PrimesvcError": "primesvc.errors",
     "Range": "primesvc.sieve.range",
     "RemoteJob": "primesvc.client.documents",
+    "Selection": "primesvc.sieve.selection",
     "Settings": "primesvc.settings",
     "State": "primesvc.states",
     "create_app": "primesvc.app",
@@ -38,6 +40,7 @@ __all__ = [
     "PrimesvcError",
     "Range",
     "RemoteJob",
+    "Selection",
     "Settings",
     "State",
     "create_app",

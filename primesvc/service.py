@@ -33,6 +33,7 @@ from primesvc.runtime import Runtime, Snapshot, open_runtime
 from primesvc.settings import Settings
 from primesvc.sieve.engine import Engine
 from primesvc.sieve.range import Range
+from primesvc.sieve.selection import ALL, Selection
 
 log = logging.getLogger(__name__)
 
@@ -238,9 +239,12 @@ class PrimeService:
         """Cancel a job if it is unfinished, and forget it."""
         self.runtime.manager.forget(job)
 
-    async def count(self, range_: Range) -> int:
-        """How many primes the range holds. Raises as `submit` and `Job.check` do."""
-        job = await self.submit(Count(range_))
+    async def count(self, range_: Range, selection: Selection = ALL) -> int:
+        """How many primes of the selection the range holds; of a constellation it holds all.
+
+        Raises as `submit` and `Job.check` do.
+        """
+        job = await self.submit(Count(range_, selection))
         await job.wait()
         return job.count
 

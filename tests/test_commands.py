@@ -182,6 +182,21 @@ def test_numbers_may_be_written_in_any_form(here: Here, start: str, end: str) ->
     assert list(map(int, out.split())) == naive_primes(999_900, 10**6)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "primes"),
+    [
+        (["--pattern", "twins"], [3, 5, 11, 17, 29, 41]),
+        (["--pattern", "0,2,6"], [5, 11, 17, 41]),
+        (["--modulus", "10", "--residue", "1"], [11, 31, 41]),
+    ],
+)
+def test_some_of_the_primes(here: Here, arguments: list[str], primes: list[int]) -> None:
+    """Constellations and residue classes are listed and counted."""
+    code, out, _ = here("primes", "0", "49", *arguments)
+    assert (code, list(map(int, out.split()))) == (0, primes)
+    assert here("count", "0", "49", *arguments) == (0, f"{len(primes)}\n", "")
+
+
 def test_primes_up_to_the_end_of_the_line(here: Here) -> None:
     """The last primes below 2^64 come out exact, and soon."""
     code, out, _ = here("primes", "2^64-1000", "2^64-1")
@@ -498,6 +513,9 @@ def test_numbers_one_by_one(
         (["--port", "1", "count", "4", "11"], {}, "--port is for serving, not for count"),
         (["jobs"], {}, "--server URL or PRIMESVC_SERVER"),
         (["cancel", NO_JOB], {}, "--server URL or PRIMESVC_SERVER"),
+        (["count", "0", "9", "--modulus", "4"], {}, "--modulus and --residue go together"),
+        (["count", "0", "9", "--modulus", "0", "--residue", "0"], {}, "modulus: give a whole"),
+        (["primes", "0", "9", "--pattern", "0,2000"], {}, "pattern: its offsets go up to 1000"),
         (["is-prime"], {}, "N"),
         (["is-prime", "7", "many"], {}, "N: 'many': it is not a whole number such as"),
         (["is-prime", "7", "-7"], {}, "from 0 to 2^64 - 1 = 18446744073709551615, not -7"),
@@ -565,7 +583,7 @@ async def test_a_service_gives_the_same_bytes(
     server: TestServer, there: PrimeService, name: str
 ) -> None:
     """With `--server` the work is done there, and the output is the same."""
-    arguments = ("primes", "1000", "6e6", "--format", name)
+    arguments = ("primes", "1000", "6e6", "--format", name, "--modulus", "4", "--residue", "1")
     code, out, errors = await ask(*arguments, "--server", address(server))
     assert (code, errors) == (0, "")
     assert len(there.jobs) == 1

@@ -607,7 +607,7 @@ async def test_an_embedders_cache_is_used_and_left_open() -> None:
     await cache.clear()
     async with PrimeService(Settings(workers=1), cache=cache) as service:
         await primes_of(service, 0, 1000)
-        assert await cache.exists(service.runtime.store.key(CELLS.piece(0)))
+        assert await cache.exists(service.runtime.store.key(CELLS, 0))
     async with PrimeService(Settings(workers=1), cache=cache) as service:
         assert (await primes_of(service, 10, 2000)).tolist() == primes_between(10, 2000)
         assert (service.runtime.store.stats.sieved, service.runtime.store.stats.hits > 0) == (

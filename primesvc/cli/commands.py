@@ -24,6 +24,7 @@ from primesvc.errors import (
 )
 from primesvc.numbers import NumberFacts
 from primesvc.sieve.range import Range
+from primesvc.sieve.selection import Selection
 
 if TYPE_CHECKING:
     from primesvc.cli.local import LocalService
@@ -68,7 +69,7 @@ async def _stoppable(work: Awaitable[Exit]) -> Exit:
 
 
 async def _primes(options: argparse.Namespace) -> Exit:
-    range_ = Range(options.start, options.end)
+    range_, selection = Range(options.start, options.end), _selection(options)
     path = None if options.output in (None, "-") else Path(options.output)
     async with Output(path) as output:
         if output.terminal and options.format in _BINARY:
@@ -77,7 +78,7 @@ async def _primes(options: argparse.Namespace) -> Exit:
         with contextlib.closing(progress):
             async with (
                 _service(options, progress) as service,
-                aclosing(service.read(range_, options.format)) as parts,
+                aclosing(service.read(range_, selection, options.format)) as parts,
             ):
                 async for part in parts:
                     await output.write(part)
@@ -85,13 +86,22 @@ async def _primes(options: argparse.Namespace) -> Exit:
 
 
 async def _count(options: argparse.Namespace) -> Exit:
-    range_ = Range(options.start, options.end)
+    range_, selection = Range(options.start, options.end), _selection(options)
     progress = _progress(options, fits=on_terminal())
     with contextlib.closing(progress):
         async with _service(options, progress) as service:
-            count = await service.count(range_)
+            count = await service.count(range_, selection)
     _say(str(count))
     return Exit.OK
+
+
+def _selection(options: argparse.Namespace) -> Selection:
+    modulus, residue = options.modulus, options.residue
+    if (modulus is None) != (residue is None):
+        raise UsageError("--modulus and --residue go together; give both")
+    if modulus is None:
+        return Selection(options.pattern or "")
+    return Selection(options.pattern or "", modulus, residue)
 
 
 async def _nth(options: argparse.Namespace) -> Exit:

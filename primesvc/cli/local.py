@@ -10,6 +10,7 @@ from primesvc.formats.catalog import FORMATS
 from primesvc.jobs.job import Job
 from primesvc.kinds.count import Count
 from primesvc.kinds.nth import Nth
+from primesvc.kinds.primes import Primes
 from primesvc.numbers import NumberFacts
 from primesvc.results.layout import Layout
 from primesvc.results.result import Result
@@ -19,6 +20,7 @@ from primesvc.sieve.estimate import estimate
 from primesvc.sieve.grid import SEGMENTS
 from primesvc.sieve.packed import Summary
 from primesvc.sieve.range import Range
+from primesvc.sieve.selection import Selection
 
 _LOOK_S: Final = 0.05
 """Seconds between two looks at a job that runs."""
@@ -38,9 +40,9 @@ class LocalService:
     async def __aexit__(self, *error: object) -> None:
         await self._service.close()
 
-    async def count(self, range_: Range) -> int:
-        """How many primes the range holds. Raises as `PrimeService.count` does."""
-        job = await self._service.submit(Count(range_))
+    async def count(self, range_: Range, selection: Selection) -> int:
+        """How many such primes the range holds. Raises as `PrimeService.count` does."""
+        job = await self._service.submit(Count(range_, selection))
         await self._finish(job, range_)
         return job.count
 
@@ -63,17 +65,19 @@ class LocalService:
             self._progress.show_share(job.progress, range_)
         job.check()
 
-    async def read(self, range_: Range, format_name: str) -> AsyncGenerator[bytes, None]:
-        """The primes of the range as a file, in parts, at constant memory.
+    async def read(
+        self, range_: Range, selection: Selection, format_name: str
+    ) -> AsyncGenerator[bytes, None]:
+        """Such primes of the range as a file, in parts, at constant memory.
 
         What the job has finished is written while it runs on, so the first
         primes of a range of any length come at once.
         """
         format_ = FORMATS[format_name]
-        job = await self._service.submit(range_)
+        job = await self._service.submit(Primes(range_, selection))
         if not _grows(job, format_):
             await self._finish(job, range_)
-        expected = total_bytes(format_, estimate(range_))
+        expected = total_bytes(format_, estimate(range_, selection))
         at = 0
         while True:
             # Asked first: all that is known of a finished job stays as it is.
@@ -103,4 +107,4 @@ def _grows(job: Job, format_: Format) -> bool:
     batch of Arrow, which begins with its own count, is a whole segment.
     """
     grid = job.collected.plan.grid
-    return grid is SEGMENTS and format_.head(Summary(0, 0)) == format_.head(Summary(1, 1))
+    return grid.base is SEGMENTS and format_.head(Summary(0, 0)) == format_.head(Summary(1, 1))

@@ -10,6 +10,7 @@ from typing import Any, Final
 from primesvc.formats.catalog import FORMATS
 from primesvc.numbers import read_whole_number
 from primesvc.settings import Settings
+from primesvc.sieve.selection import MAX_MODULUS, PATTERNS
 from primesvc.states import State
 
 LOCAL_SETTINGS: Final = (
@@ -96,6 +97,7 @@ def _add(commands: Any, name: str, help_: str, epilog: str | None = None) -> Any
 
 def _add_primes(parser: argparse.ArgumentParser) -> None:
     _add_range(parser)
+    _add_selection(parser)
     parser.add_argument(
         "-o", "--output", metavar="FILE", default=None,
         help="write to a file, which is there once it is complete (default: standard output)",
@@ -111,6 +113,7 @@ def _add_primes(parser: argparse.ArgumentParser) -> None:
 
 def _add_count(parser: argparse.ArgumentParser) -> None:
     _add_range(parser)
+    _add_selection(parser)
     _add_progress(parser)
     _add_server(parser)
     _add_settings(parser, LOCAL_SETTINGS)
@@ -155,6 +158,22 @@ def _add_range(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(
             name, metavar=name.upper(), type=_number, help=f"the {name} of the range, included"
         )
+
+
+def _add_selection(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--pattern", metavar="PATTERN", default=None,
+        help="only the first primes of constellations in the range: "
+        f"{', '.join(PATTERNS)}, or offsets such as 0,2,6",
+    )  # fmt: skip
+    parser.add_argument(
+        "--modulus", metavar="NUMBER", type=_number, default=None,
+        help=f"only the primes of one residue class, modulo this number, {MAX_MODULUS} at the most",
+    )  # fmt: skip
+    parser.add_argument(
+        "--residue", metavar="NUMBER", type=_number, default=None,
+        help="what those primes leave over when they are divided by the modulus",
+    )  # fmt: skip
 
 
 def _number(text: str) -> int:

@@ -15,6 +15,7 @@ from primesvc.formats.catalog import FORMATS
 from primesvc.numbers import NumberFacts
 from primesvc.sieve.estimate import estimate
 from primesvc.sieve.range import Range
+from primesvc.sieve.selection import Selection
 
 _CANCEL_S: Final = 5.0
 """Seconds that Ctrl-C waits at the most until the service has cancelled the job."""
@@ -37,9 +38,9 @@ class RemoteService:
     async def __aexit__(self, *error: object) -> None:
         await self._client.close()
 
-    async def count(self, range_: Range) -> int:
-        """How many primes the range holds. Raises as `PrimeClient.count` does."""
-        submitting = self._client.submit(range_.start, range_.end, "count")
+    async def count(self, range_: Range, selection: Selection) -> int:
+        """How many such primes the range holds. Raises as `PrimeClient.count` does."""
+        submitting = self._submit(range_, selection, "count")
         return (await self._finish(submitting, range_)).count
 
     async def nth(self, n: int, start: int) -> int:
@@ -47,10 +48,12 @@ class RemoteService:
         await self._finish(self._client.submit_nth(n, start))
         return await self._client.nth(n, start)
 
-    async def read(self, range_: Range, format_name: str) -> AsyncGenerator[bytes, None]:
-        """The primes of the range as a file, in parts. Raises as `PrimeClient.download` does."""
-        job = await self._finish(self._client.submit(range_.start, range_.end), range_)
-        expected = total_bytes(FORMATS[format_name], estimate(range_))
+    async def read(
+        self, range_: Range, selection: Selection, format_name: str
+    ) -> AsyncGenerator[bytes, None]:
+        """Such primes of the range as a file, in parts. Raises as `PrimeClient.download` does."""
+        job = await self._finish(self._submit(range_, selection, "primes"), range_)
+        expected = total_bytes(FORMATS[format_name], estimate(range_, selection))
         at = 0
         async with aclosing(self._client.download(job, format_name)) as chunks:
             async for chunk in chunks:
@@ -65,6 +68,12 @@ class RemoteService:
     async def are_prime(self, numbers: list[int]) -> list[bool]:
         """Whether each is a prime. Raises as `PrimeClient.are_prime` does."""
         return await self._client.are_prime(numbers)
+
+    def _submit(
+        self, range_: Range, selection: Selection, kind: str
+    ) -> Coroutine[Any, Any, RemoteJob]:
+        selected: dict[str, Any] = selection.parameters
+        return self._client.submit(range_.start, range_.end, kind, **selected)
 
     async def _finish(
         self, submission: Coroutine[Any, Any, RemoteJob], range_: Range | None = None

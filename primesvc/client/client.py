@@ -84,13 +84,25 @@ class PrimeClient:
             self._transport.session = None
         await self._exit.aclose()
 
-    async def submit(self, start: int, end: int, kind: str = "primes") -> RemoteJob:
+    async def submit(
+        self,
+        start: int,
+        end: int,
+        kind: str = "primes",
+        *,
+        pattern: str | None = None,
+        modulus: int | None = None,
+        residue: int | None = None,
+    ) -> RemoteJob:
         """The job for the closed range [start, end]: the one there is, or a new one.
 
-        `kind` is `primes`, or `count` for how many there are alone. Raises
-        `ApiError` 400 or 422 for a range that is not allowed, 503 if the service stays full.
+        `kind` is `primes`, or `count` for how many there are alone. With `pattern`
+        it is about the first primes of constellations, with `modulus` and `residue`
+        about those of one residue class. Raises `ApiError` 400 or 422 for what is
+        not allowed, 503 if the service stays full.
         """
-        return await self._submit({"start": start, "end": end, "kind": kind})
+        selection = {"pattern": pattern, "modulus": modulus, "residue": residue}
+        return await self._submit({"start": start, "end": end, "kind": kind, **selection})
 
     async def submit_nth(self, n: int, start: int = 0) -> RemoteJob:
         """The job for the n-th prime above `start`, or for a negative n below it.
@@ -165,9 +177,23 @@ class PrimeClient:
             # Something in between may answer at once.
             await asyncio.sleep(min(1.0, max(wait_s / 2 - (time.monotonic() - asked_s), 0)))
 
-    async def count(self, start: int, end: int) -> int:
-        """How many primes the closed range [start, end] holds. Raises as `submit` and `wait` do."""
-        return (await self.wait(await self.submit(start, end, "count"))).count
+    async def count(
+        self,
+        start: int,
+        end: int,
+        *,
+        pattern: str | None = None,
+        modulus: int | None = None,
+        residue: int | None = None,
+    ) -> int:
+        """How many primes, or constellations, the closed range [start, end] holds.
+
+        Takes and raises what `submit` and `wait` do.
+        """
+        job = await self.submit(
+            start, end, "count", pattern=pattern, modulus=modulus, residue=residue
+        )
+        return (await self.wait(job)).count
 
     async def number(self, number: int) -> NumberFacts:
         """Everything about a number: whether it is a prime, its factors, its neighbours.
@@ -258,7 +284,11 @@ class PrimeClient:
 
         async def restore() -> None:
             assert done.end is not None  # noqa: S101 - what has primes to read has a range
-            await self.wait(await self.submit(done.start, done.end, done.kind))
+            again = self.submit(
+                done.start, done.end, done.kind,
+                pattern=done.pattern, modulus=done.modulus, residue=done.residue,
+            )  # fmt: skip
+            await self.wait(await again)
 
         params = {"format": format}
         if offset is not None:

@@ -48,6 +48,11 @@ class RemoteJob:
     """How primes are counted: `sieve` or `primecount`; None if it counts none."""
     prime: int | None = None
     """The prime that was asked for, once it is known."""
+    pattern: str | None = None
+    """Of which constellations the first primes are meant; None for all primes."""
+    modulus: int | None = None
+    """Of which residue class the primes are meant, with `residue`; None for all primes."""
+    residue: int | None = None
 
     @classmethod
     def read(cls, document: Any) -> Self:
@@ -74,6 +79,9 @@ class RemoteJob:
             links={name: _text(link) for name, link in _mapping(document["links"]).items()},
             method=None if document.get("method") is None else _text(document["method"]),
             prime=_whole(result["prime"]) if "prime" in result else None,
+            pattern=None if document.get("pattern") is None else _text(document["pattern"]),
+            modulus=_whole_or_none(document.get("modulus")),
+            residue=_whole_or_none(document.get("residue")),
         )
 
     @property

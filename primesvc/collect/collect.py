@@ -66,7 +66,7 @@ async def _record_known(collected: Collected, store: SegmentStore, index: int) -
     summary = None if plan.trims(index) else store.summary(plan.grid, index)
     if summary is None and (plan.keep or plan.trims(index)):
         # A cache that outlives the service, or is shared, may know more than it does.
-        packed = await store.cached(plan.grid.piece(index))
+        packed = await store.cached(plan.grid, index)
         summary = None if packed is None else packed.summary(plan.piece(index))
     if summary is None:
         return False

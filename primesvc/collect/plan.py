@@ -9,6 +9,7 @@ from primesvc.sieve.cost import expected_primes
 from primesvc.sieve.engine import Engine, listing_s
 from primesvc.sieve.grid import CELLS, SEGMENTS, Grid
 from primesvc.sieve.range import Range
+from primesvc.sieve.selection import ALL, Selection
 from primesvc.store.segments import SegmentStore
 
 MAX_CELLS: Final = 64
@@ -24,7 +25,10 @@ _BYTES_PER_PRIME: Final = 1.1
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Which pieces are collected: those of `grid` with `indices`, trimmed to `range`."""
+    """Which pieces are collected: those of `grid` with `indices`, trimmed to `range`.
+
+    The primes are those that the grid selects.
+    """
 
     range: Range
     grid: Grid
@@ -47,19 +51,28 @@ class Plan:
 
 
 async def make_plan(
-    range_: Range, store: SegmentStore, engine: Engine, *, cache_bytes: int
+    range_: Range,
+    store: SegmentStore,
+    engine: Engine,
+    *,
+    cache_bytes: int,
+    selection: Selection = ALL,
 ) -> Plan:
     """The plan for a range: cells for a narrow one, unless its segments are at hand."""
+    grid = SEGMENTS.select(selection)
     segments = SEGMENTS.cover(range_)
     cells = CELLS.cover(range_)
     if len(cells) <= MAX_CELLS and (
         _cost_s(engine, CELLS, cells) < _cost_s(engine, SEGMENTS, segments)
     ):
         for index in segments:
-            if not await store.holds(SEGMENTS.piece(index)):
-                return Plan(range_, CELLS, cells, keep=True)
-    keep = expected_primes(range_) * _BYTES_PER_PRIME <= cache_bytes * KEEP_SHARE
-    return Plan(range_, SEGMENTS, segments, keep=keep)
+            if not await store.holds(grid, index):
+                return Plan(range_, CELLS.select(selection), cells, keep=True)
+    size = expected_primes(range_) * _BYTES_PER_PRIME
+    if selection:
+        # Their gaps take two bytes.
+        size *= 2 * selection.share(range_.end)
+    return Plan(range_, grid, segments, keep=size <= cache_bytes * KEEP_SHARE)
 
 
 def plan_cost_s(range_: Range, engine: Engine, cost_s: Callable[[Engine, Range], float]) -> float:

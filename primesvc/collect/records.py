@@ -15,12 +15,10 @@ from numpy.typing import NDArray
 
 from primesvc.collect.collected import Collected
 from primesvc.collect.plan import Plan
-from primesvc.sieve.grid import CELLS, SEGMENTS, Grid
+from primesvc.sieve.grid import SEGMENTS, Grid, find_grid
 from primesvc.sieve.packed import digit_cuts
 from primesvc.sieve.range import Range
-
-GRIDS: Final = {grid.signature: grid for grid in (SEGMENTS, CELLS)}
-"""The grids as they are cut now; of others nothing can be used, but they are no damage."""
+from primesvc.sieve.selection import ALL, Selection
 
 _HEAD: Final = re.compile(rb"([a-z]{1,20}:[0-9a-f]{8}) ([01])\n")
 
@@ -38,17 +36,19 @@ def write_head(grid: str, keep: int) -> bytes:
 
 def write(collected: Collected, *, complete: bool) -> bytes:
     """The record of what was collected: its plan, and the summaries if it is complete."""
-    head = write_head(collected.plan.grid.signature, int(collected.plan.keep))
+    head = write_head(collected.plan.grid.base.signature, int(collected.plan.keep))
     if not complete:
         return head
     return head + zlib.compress(collected.summaries.astype("<u4").tobytes(), 1)
 
 
-def read(record: bytes, range_: Range, *, complete: bool) -> tuple[Plan, NDArray[np.uint32] | None]:
+def read(
+    record: bytes, range_: Range, selection: Selection = ALL, *, complete: bool
+) -> tuple[Plan, NDArray[np.uint32] | None]:
     """The plan for a range as it was written, and the summaries if it was complete.
 
-    None for those of a grid that was cut otherwise. Raises `ValueError` for
-    a record that cannot be true.
+    None for those of a grid that was cut otherwise: nothing can be done with them, but they
+    are no damage. Raises `ValueError` for a record that cannot be true.
     """
     match = _HEAD.match(record)
     if match is None:
@@ -56,8 +56,8 @@ def read(record: bytes, range_: Range, *, complete: bool) -> tuple[Plan, NDArray
     body = record[match.end() :]
     if bool(body) != complete:
         raise ValueError(f"the count of {range_} is {'missing' if complete else 'too early'}")
-    known = GRIDS.get(match[1].decode())
-    grid = known or SEGMENTS
+    known = find_grid(match[1].decode())
+    grid = (known or SEGMENTS).select(selection)
     plan = Plan(range_, grid, grid.cover(range_), keep=match[2] == b"1")
     if known is None or not complete:
         return plan, None
@@ -67,16 +67,17 @@ def read(record: bytes, range_: Range, *, complete: bool) -> tuple[Plan, NDArray
     return plan, summaries
 
 
-def may_hold(range_: Range, count: int, digits: int) -> bool:
-    """Whether the range may hold so many primes, which have so many digits together."""
-    return may_count(range_, count) and (
+def may_hold(range_: Range, count: int, digits: int, selection: Selection = ALL) -> bool:
+    """Whether the range may hold so many such primes, which have so many digits together."""
+    return may_count(range_, count, selection) and (
         count * len(str(range_.start)) <= digits <= count * len(str(range_.end))
     )
 
 
-def may_count(range_: Range, count: int) -> bool:
-    """Whether the range may hold so many primes."""
-    return range_.span // _LONGEST_GAP <= count <= _most_primes(range_.span)
+def may_count(range_: Range, count: int, selection: Selection = ALL) -> bool:
+    """Whether the range may hold so many such primes."""
+    fewest = 0 if selection else range_.span // _LONGEST_GAP
+    return fewest <= count <= _most_primes(range_.span)
 
 
 def _most_primes(span: int) -> int:
@@ -108,6 +109,7 @@ def _read_summaries(blob: bytes, range_: Range, grid: Grid) -> NDArray[np.uint32
         fewest[at], most[at] = np.minimum(fewest[at], width), width
     fit = (counts <= _most_primes(max(spans))) & (digits >= counts * fewest)
     fit &= digits <= counts * most
-    fit[1:-1] &= counts[1:-1] >= min(spans) // _LONGEST_GAP
-    holds = may_hold(range_, int(counts.sum()), int(digits.sum()))
+    if not grid.selection:
+        fit[1:-1] &= counts[1:-1] >= min(spans) // _LONGEST_GAP
+    holds = may_hold(range_, int(counts.sum()), int(digits.sum()), grid.selection)
     return summaries if holds and bool(fit.all()) else None

@@ -25,6 +25,7 @@ from primesvc.sieve.narrow import are_prime
 from primesvc.sieve.nth import find_nth
 from primesvc.sieve.packed import Packed, Summary, pack
 from primesvc.sieve.range import Range, check_number
+from primesvc.sieve.selection import Selection
 
 
 class Payload(NamedTuple):
@@ -63,17 +64,21 @@ def _payload(parts: list[bytes], slot: SlotRef | None) -> Payload:
 
 
 def sieve(
-    engine_name: str, pieces: list[Range], with_primes: bool, slot: SlotRef | None = None
+    engine_name: str,
+    pieces: list[Range],
+    with_primes: bool,
+    selection: Selection,
+    slot: SlotRef | None = None,
 ) -> Sieved:
-    """Sieve neighbouring pieces of a grid; `with_primes` also packs what was found."""
+    """Sieve neighbouring pieces of a grid for some primes; `with_primes` also packs them."""
     began = time.perf_counter()
     engine = load_engine(engine_name)
     if not with_primes:
-        summaries = [summarise(engine, piece) for piece in pieces]
+        summaries = [summarise(engine, piece, selection) for piece in pieces]
         return Sieved(summaries, [], Payload(0, b""), time.perf_counter() - began)
     summaries, packs = [], []
     for run in _runs(pieces):
-        primes = list_primes(engine, Range(run[0].start, run[-1].end))
+        primes = list_primes(engine, Range(run[0].start, run[-1].end), selection)
         cuts = np.searchsorted(primes, np.array([piece.start for piece in run], np.uint64))
         for piece, part in zip(run, np.split(primes, cuts[1:]), strict=True):
             summaries.append(Summary(len(part), decimal_digits(part)))
@@ -153,15 +158,16 @@ def render(
     engine_name: str,
     source: bytes | None,
     range_: Range,
+    selection: Selection,
     wanted: Rendering,
     slot: SlotRef | None = None,
 ) -> Rendered:
-    """The primes of the closed range in a format, `spare` bytes behind each.
+    """The selected primes of the closed range in a format, `spare` bytes behind each.
 
-    `source` are packed primes that hold those of the range; without it they
+    `source` are packed ones that hold those of the range; without it they
     are sieved.
     """
-    primes = _primes_of(engine_name, source, range_)
+    primes = _primes_of(engine_name, source, range_, selection)
     head = wanted.head
     size = len(head) + wanted.format.values_bytes(len(primes), decimal_digits(primes))
     whole = wanted.window is None and wanted.coding is None
@@ -179,9 +185,11 @@ def render(
     return Rendered(_payload([coded.data], slot), coded.raw_bytes, coded.crc)
 
 
-def _primes_of(engine_name: str, source: bytes | None, range_: Range) -> NDArray[np.uint64]:
+def _primes_of(
+    engine_name: str, source: bytes | None, range_: Range, selection: Selection
+) -> NDArray[np.uint64]:
     if source is None:
-        return list_primes(load_engine(engine_name), range_)
+        return list_primes(load_engine(engine_name), range_, selection)
     primes = Packed(source).primes()
     first = int(np.searchsorted(primes, np.uint64(range_.start)))
     stop = int(np.searchsorted(primes, np.uint64(range_.end), side="right"))

@@ -6,7 +6,6 @@ from collections import Counter
 from functools import partial
 from typing import Final
 
-from primesvc.collect.records import GRIDS
 from primesvc.compute.dispatcher import Dispatcher
 from primesvc.errors import PrimesvcError, RangeNotAllowed, ServiceClosed, ServiceFull
 from primesvc.jobs.admission import Admission
@@ -15,6 +14,7 @@ from primesvc.jobs.recorder import NullRecorder
 from primesvc.jobs.restorer import left_s, restore
 from primesvc.jobs.table import JobTable
 from primesvc.kinds.base import Question, Resources
+from primesvc.sieve.grid import find_grid
 from primesvc.sieve.packed import Summary
 from primesvc.states import State
 
@@ -133,7 +133,7 @@ class JobManager:
         """Take up the jobs that an earlier run noted."""
         jobs, pieces = await self._recorder.load()
         for signature, index, count, digits in pieces:
-            if (grid := GRIDS.get(signature)) is not None:
+            if (grid := find_grid(signature)) is not None:
                 self._resources.store.recall(grid, index, Summary(count, digits))
         for known in jobs:
             left = left_s(known, self.table.ttl_s)

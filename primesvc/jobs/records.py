@@ -11,10 +11,11 @@ import zlib
 from dataclasses import dataclass
 from typing import Any, Final
 
-from primesvc.collect.records import GRIDS, may_hold
+from primesvc.collect.records import may_hold
 from primesvc.jobs.job import Job, job_id
 from primesvc.kinds.base import Question, Work
 from primesvc.kinds.catalog import KINDS
+from primesvc.sieve.grid import find_grid
 from primesvc.states import State
 
 JOB_COLUMNS: Final = (
@@ -23,7 +24,7 @@ JOB_COLUMNS: Final = (
 
 PIECE_COLUMNS: Final = "grid, number, count, digits"
 
-_SIGNATURE: Final = re.compile(r"[a-z]{1,20}:[0-9a-f]{8}", re.ASCII)
+_SIGNATURE: Final = re.compile(r"[a-z]{1,20}:[0-9a-f]{8}(/[a-z0-9,:]{1,100})?", re.ASCII)
 _KIND: Final = re.compile(r"[a-z][a-z0-9_]{0,39}", re.ASCII)
 
 _LAST_S: Final = 2.5e11
@@ -105,12 +106,12 @@ def read_piece(row: Row) -> Piece:
     signature, number, count, digits = row
     if not _is_signature(signature) or any(type(n) is not int for n in (number, count, digits)):
         raise ValueError("a piece has no place or no count")
-    grid = GRIDS.get(signature)
+    grid = find_grid(signature)
     if grid is not None:
         if not 0 <= number < len(grid):
             raise ValueError(f"there is no piece {number} of {signature}")
         piece = grid.piece(number)
-        if not may_hold(piece, count, digits):
+        if not may_hold(piece, count, digits, grid.selection):
             raise ValueError(f"the range {piece} does not hold {count} primes of {digits} digits")
     return signature, number, count, digits
 

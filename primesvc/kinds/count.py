@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, Final
 
 from primesvc.collect.plan import make_plan, plan_cost_s
@@ -15,6 +15,7 @@ from primesvc.kinds.ranges import Collecting, RangeQuestion
 from primesvc.sieve.engine import Engine, counting_s
 from primesvc.sieve.primecount import pi_s
 from primesvc.sieve.range import Range
+from primesvc.sieve.selection import ALL, Selection
 
 SIEVED_SPAN: Final = 2**24
 """Numbers of a range that is sieved wherever it is: it takes milliseconds where π takes
@@ -24,7 +25,10 @@ _RECORD: Final = re.compile(rb"primecount\n([0-9]{1,20})?")
 
 
 class Count(RangeQuestion):
-    """Asks how many primes the range holds: they are sieved, or counted by π, the cheaper way."""
+    """Asks how many primes the range holds: they are sieved, or counted by π, the cheaper way.
+
+    A selection of them is sieved.
+    """
 
     __slots__ = ()
 
@@ -32,28 +36,39 @@ class Count(RangeQuestion):
 
     def cost_s(self, engine: Engine, workers: int) -> float:
         """About how long it takes to count them."""
-        if is_sieved(self.range, engine):
-            return _sieving_s(self.range, engine) / workers
+        if self._is_sieved(engine):
+            return _sieving_s(self.searched, engine, self.selection) / workers
         return pi_cost_s(_ends(self.range), workers)
 
     def check(self, limits: Limits, engine: Engine) -> None:
         """As for every range, if it is sieved."""
-        if is_sieved(self.range, engine):
+        if self._is_sieved(engine):
             super().check(limits, engine)
 
     async def plan(self, resources: Resources) -> Work:
         """Collect the pieces, or ask for π of the ends."""
-        if not is_sieved(self.range, resources.engine):
+        if not self._is_sieved(resources.engine):
             return Counting(self.range)
         # Without a cache: their primes would push out what is read.
-        plan = make_plan(self.range, resources.store, resources.engine, cache_bytes=0)
+        plan = make_plan(
+            self.searched,
+            resources.store,
+            resources.engine,
+            cache_bytes=0,
+            selection=self.selection,
+        )
         return SievedCount(await plan)
+
+    def _is_sieved(self, engine: Engine) -> bool:
+        return bool(self.selection) or is_sieved(self.range, engine)
 
     def recall(self, record: bytes, *, complete: bool) -> Work:
         """The work in the way it was begun."""
         match = _RECORD.fullmatch(record)
         if match is None:
-            return SievedCount.recall(record, self.range, complete=complete)
+            return SievedCount.recall(record, self, complete=complete)
+        if self.selection:
+            raise ValueError(f"{self} cannot be counted so")
         if (match[1] is not None) != complete:
             raise ValueError(f"the count of {self.range} is {'missing' if complete else 'early'}")
         work = Counting(self.range)
@@ -122,9 +137,9 @@ def is_sieved(range_: Range, engine: Engine) -> bool:
 
 
 @lru_cache(64)
-def _sieving_s(range_: Range, engine: Engine) -> float:
+def _sieving_s(range_: Range, engine: Engine, selection: Selection = ALL) -> float:
     """About how many seconds one core needs to sieve it; of a hundred samples, in 0.5 ms."""
-    return plan_cost_s(range_, engine, counting_s)
+    return plan_cost_s(range_, engine, partial(counting_s, selection=selection))
 
 
 def _ends(range_: Range) -> list[int]:

@@ -12,7 +12,7 @@ from primesvc.compute.dispatcher import Call, Queue
 from primesvc.compute.worker import count_range, find_nth_prime
 from primesvc.errors import InvalidParameter, RangeNotAllowed
 from primesvc.kinds.base import Limits, Question, Resources, Work
-from primesvc.kinds.parameters import read_number, read_signed_number
+from primesvc.kinds.parameters import read_number, read_selection, read_signed_number
 from primesvc.kinds.pi import PiValues, estimated_share, pi_cost_s
 from primesvc.kinds.ranges import check_span
 from primesvc.sieve.engine import Engine, counting_s
@@ -58,6 +58,10 @@ class Nth(Question):
     def read(cls, values: Mapping[str, object]) -> Self:
         """The question about `n` and `start`, which is 0 if it is not given."""
         start = values.get("start")
+        if read_selection(values):
+            raise InvalidParameter(
+                "kind", "nth is about all primes; a pattern or residue class is of primes and count"
+            )
         return cls(
             read_signed_number("n", values.get("n")),
             0 if start is None else read_number("start", start),

@@ -1,10 +1,11 @@
 """Reads the values of parameters: text, or what else stands in JSON."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from primesvc.errors import InvalidParameter
 from primesvc.numbers import FORMS, STRICT_FORM, read_whole_number
+from primesvc.sieve.selection import ALL, Selection
 
 _SHOWN: Final = 60
 """Characters of a wrong value that the error repeats."""
@@ -33,6 +34,26 @@ def read_signed_number(name: str, value: object, *, strict: bool = False) -> int
         return read_whole_number(value, strict=strict)
     except ValueError as error:
         raise InvalidParameter(name, f"{shown(value)}: {error}") from None
+
+
+def read_selection(values: Mapping[str, object]) -> Selection:
+    """What `pattern`, `modulus` and `residue` select; all primes without them.
+
+    Raises `InvalidParameter`.
+    """
+    pattern, modulus, residue = (values.get(name) for name in ("pattern", "modulus", "residue"))
+    if pattern is modulus is residue is None:
+        return ALL
+    if pattern is not None and (not isinstance(pattern, str) or not pattern):
+        what = _type_of(pattern) if pattern else "empty"
+        raise InvalidParameter("pattern", f"it must be a name or offsets such as 0,2,6, not {what}")
+    if modulus is None:
+        if residue is not None:
+            raise InvalidParameter("residue", "it goes with a modulus; give both")
+        return Selection(pattern or "")
+    return Selection(
+        pattern or "", read_number("modulus", modulus), read_number("residue", residue)
+    )
 
 
 def read_choice(name: str, value: object, choices: Sequence[str]) -> str:

@@ -1,5 +1,7 @@
 """The primes of a range, to be read as a file."""
 
+from functools import partial
+
 from primesvc.collect.plan import make_plan, plan_cost_s
 from primesvc.kinds.base import Resources
 from primesvc.kinds.ranges import Collecting, RangeQuestion
@@ -7,7 +9,7 @@ from primesvc.sieve.engine import Engine, listing_s
 
 
 class Primes(RangeQuestion):
-    """Asks for the primes of the range."""
+    """Asks for the primes of the range, or those of a selection."""
 
     __slots__ = ()
 
@@ -16,10 +18,16 @@ class Primes(RangeQuestion):
 
     def cost_s(self, engine: Engine, workers: int) -> float:
         """About how long it takes to list them."""
-        return plan_cost_s(self.range, engine, listing_s) / workers
+        cost_s = partial(listing_s, selection=self.selection)
+        return plan_cost_s(self.searched, engine, cost_s) / workers
 
     async def plan(self, resources: Resources) -> Collecting:
         """Collect the pieces, and keep their primes if they fit the cache."""
-        cache_bytes = resources.cache_bytes
-        plan = make_plan(self.range, resources.store, resources.engine, cache_bytes=cache_bytes)
+        plan = make_plan(
+            self.searched,
+            resources.store,
+            resources.engine,
+            cache_bytes=resources.cache_bytes,
+            selection=self.selection,
+        )
         return Collecting(await plan)

@@ -1,7 +1,7 @@
 """What kinds have in common that ask for the primes of a range, and collect its pieces."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Self
 
@@ -14,31 +14,43 @@ from primesvc.errors import InvalidParameter, RangeNotAllowed
 from primesvc.formats.base import total_bytes
 from primesvc.formats.catalog import FORMATS
 from primesvc.kinds.base import JOB_BYTES, WORKING_BYTES, Limits, Question, Resources, Work
-from primesvc.kinds.parameters import read_number
+from primesvc.kinds.parameters import read_number, read_selection
 from primesvc.sieve.engine import Engine
 from primesvc.sieve.estimate import estimate
 from primesvc.sieve.grid import SEGMENTS
 from primesvc.sieve.range import Range
+from primesvc.sieve.selection import ALL, Selection
 
 
 @dataclass(frozen=True, slots=True)
 class RangeQuestion(Question):
-    """A question about the primes of a closed range."""
+    """A question about the primes of a closed range, or a selection of them.
+
+    All primes of a constellation lie in the range.
+    """
 
     range: Range
+    # Those about one range are few: the hash, which every repeated request takes, does without.
+    selection: Selection = field(default=ALL, hash=False)
 
     @classmethod
     def read(cls, values: Mapping[str, object]) -> Self:
-        """The question about `start` to `end`."""
+        """The question about `start` to `end`, and `pattern`, `modulus` and `residue`."""
         start, end = (read_number(name, values.get(name)) for name in ("start", "end"))
         if end < start:
             raise InvalidParameter("end", f"it must not be below start; {end} is below {start}")
-        return cls(Range(start, end))
+        return cls(Range(start, end), read_selection(values))
 
     @property
     def parameters(self) -> Mapping[str, int | str]:
-        """The ends of the range."""
-        return {"start": self.range.start, "end": self.range.end}
+        """The ends of the range, and what is selected."""
+        ends = {"start": self.range.start, "end": self.range.end}
+        return {**ends, **self.selection.parameters} if self.selection else ends
+
+    @property
+    def searched(self) -> Range:
+        """Where the selected primes lie, of a constellation the first one."""
+        return self.selection.searched(self.range) if self.selection else self.range
 
     def __str__(self) -> str:
         return f"the range {self.range}"
@@ -57,13 +69,13 @@ class RangeQuestion(Question):
 
     def expected(self) -> Mapping[str, Any]:
         """How many primes to expect, and how many bytes they are in each format."""
-        primes = estimate(self.range)
+        primes = estimate(self.searched, self.selection)
         sizes = {name: total_bytes(format_, primes) for name, format_ in FORMATS.items()}
         return {"count": primes.count, "bytes": sizes}
 
     def recall(self, record: bytes, *, complete: bool) -> Work:
         """The work as it was planned, or as it was when all pieces were collected."""
-        return Collecting.recall(record, self.range, complete=complete)
+        return Collecting.recall(record, self, complete=complete)
 
 
 def check_span(question: str, range_: Range, limits: Limits) -> None:
@@ -87,9 +99,11 @@ class Collecting(Work):
         self.plan = plan
 
     @classmethod
-    def recall(cls, record: bytes, range_: Range, *, complete: bool) -> Self:
+    def recall(cls, record: bytes, question: RangeQuestion, *, complete: bool) -> Self:
         """The work of which `record` wrote this. Raises `ValueError` for what cannot be true."""
-        plan, summaries = records.read(record, range_, complete=complete)
+        plan, summaries = records.read(
+            record, question.searched, question.selection, complete=complete
+        )
         work = cls(plan)
         if summaries is not None:
             work.collected.recall(summaries)

@@ -77,7 +77,7 @@ def _batches(result: Result) -> NDArray[np.int64]:
     depends on what was cached at the time, and the bytes of a file must not.
     """
     plan = result.plan
-    if plan.grid is SEGMENTS:
+    if plan.grid.base is SEGMENTS:
         return result.counts
     batches = np.zeros_like(result.counts)
     begins: dict[int, int] = {}

@@ -39,7 +39,8 @@ def piece_bytes(plan: Plan) -> int:
 
 def reading_s(source: Source, plan: Plan, pieces: int) -> float:
     """About how many seconds a worker needs for so many pieces of the plan, if none is cached."""
-    return pieces * listing_s(source.engine, plan.grid.piece(plan.indices[-1]))
+    piece = plan.grid.piece(plan.indices[-1])
+    return pieces * listing_s(source.engine, piece, plan.grid.selection)
 
 
 async def prime_arrays(

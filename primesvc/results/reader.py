@@ -171,7 +171,7 @@ class ByteReader:
                     packed: Packed | None = await early[at]
                     del early[at]
                 else:
-                    packed = await self._source.store.cached(self._plan.grid.piece(window.index))
+                    packed = await self._source.store.cached(self._plan.grid, window.index)
                 calls = (
                     self._by_value(window) if packed is None else self._by_position(window, packed)
                 )
@@ -256,16 +256,18 @@ class ByteReader:
         window: tuple[int, int] | None,
         drop: int = 0,
     ) -> Call:
+        selection = self._plan.grid.selection
         primes = expected_primes(range_) if source is None else len(source)
         cost_s, memory_bytes = primes * (RENDER_S if self._coding is None else CODING_S), 0
         if source is None:
-            cost_s += listing_s(self._source.engine, range_)
+            cost_s += listing_s(self._source.engine, range_, selection)
             memory_bytes = extra_bytes(self._source.engine, range_, listed=True)
         return self._queue.submit(
             render,
             self._source.engine.name,
             source,
             range_,
+            selection,
             Rendering(self._format, head, window, drop, self._coding),
             cost_s=cost_s,
             memory_bytes=memory_bytes,

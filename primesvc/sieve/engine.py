@@ -8,11 +8,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from primesvc.errors import EngineUnavailable, InvalidSetting
-from primesvc.sieve.cost import LIGHT_CALL_BYTES, TESTING, CostModel, sieve_bytes
+from primesvc.sieve.cost import (
+    LIGHT_CALL_BYTES,
+    TESTING,
+    CostModel,
+    expected_primes,
+    sieve_bytes,
+)
 from primesvc.sieve.narrow import count_by_testing, primes_by_testing
 from primesvc.sieve.packed import Summary
 from primesvc.sieve.primecount import Primecount
 from primesvc.sieve.range import Range
+from primesvc.sieve.selection import ALL, Selection
+
+PICK_S: Final = 8e-9
+"""Seconds a prime to select some of a list."""
 
 
 class Engine(Protocol):
@@ -39,22 +49,37 @@ class Engine(Protocol):
     def count(self, start: int, end: int) -> int:
         """How many primes the closed range [start, end] holds."""
 
+    def counts(self, selection: Selection) -> bool:
+        """Whether the selected primes are counted without being listed."""
 
-def list_primes(engine: Engine, range_: Range) -> NDArray[np.uint64]:
-    """The primes of the range, by the engine or by testing its numbers, whichever is cheaper."""
-    lister = primes_by_testing if _is_tested(engine, range_) else engine.primes
-    return lister(range_.start, range_.end)
-
-
-def summarise(engine: Engine, range_: Range) -> Summary:
-    """Count the primes of the range and their digits, without listing them where possible."""
-    return Summary.of(range_, partial(count_primes, engine))
+    def count_selected(self, selection: Selection, start: int, end: int) -> int:
+        """How many primes, or constellations of a selection it counts, lie in [start, end]."""
 
 
-def count_primes(engine: Engine, range_: Range) -> int:
-    """How many primes the range holds, by the engine or by testing, whichever is cheaper."""
-    counter = count_by_testing if _is_tested(engine, range_) else engine.count
-    return counter(range_.start, range_.end)
+def list_primes(engine: Engine, range_: Range, selection: Selection = ALL) -> NDArray[np.uint64]:
+    """The selected primes of the range, ascending, shape (n,).
+
+    By the engine or by testing the numbers, whichever is cheaper.
+    """
+    needed = selection.needed(range_)
+    lister = primes_by_testing if _is_tested(engine, needed) else engine.primes
+    primes = lister(needed.start, needed.end)
+    return selection.pick(primes, range_.end) if selection else primes
+
+
+def summarise(engine: Engine, range_: Range, selection: Selection = ALL) -> Summary:
+    """Count the selected primes of the range and their digits, without a list where possible."""
+    return Summary.of(range_, partial(count_primes, engine, selection=selection))
+
+
+def count_primes(engine: Engine, range_: Range, selection: Selection = ALL) -> int:
+    """How many selected primes the range holds, by the engine or by testing, as is cheaper."""
+    needed = selection.needed(range_)
+    if engine.counts(selection) and not _is_tested(engine, needed):
+        return engine.count_selected(selection, needed.start, needed.end)
+    if selection:
+        return list_primes(engine, range_, selection).size
+    return count_by_testing(range_.start, range_.end)
 
 
 def _is_tested(engine: Engine, range_: Range) -> bool:
@@ -62,13 +87,17 @@ def _is_tested(engine: Engine, range_: Range) -> bool:
     return TESTING.seconds(range_, pack=False) < engine.cost.seconds(range_, pack=False)
 
 
-def listing_s(engine: Engine, range_: Range) -> float:
-    """About how many seconds it takes to list and pack the primes of the range."""
-    return min(engine.cost.seconds(range_, pack=True), TESTING.seconds(range_, pack=True))
+def listing_s(engine: Engine, range_: Range, selection: Selection = ALL) -> float:
+    """About how many seconds it takes to list and pack the selected primes of the range."""
+    needed = selection.needed(range_)
+    seconds = min(engine.cost.seconds(needed, pack=True), TESTING.seconds(needed, pack=True))
+    return seconds + PICK_S * expected_primes(range_) if selection else seconds
 
 
-def counting_s(engine: Engine, range_: Range) -> float:
-    """About how many seconds it takes to count the primes of the range."""
+def counting_s(engine: Engine, range_: Range, selection: Selection = ALL) -> float:
+    """About how many seconds it takes to count the selected primes of the range."""
+    if not engine.counts(selection):
+        return listing_s(engine, range_, selection)
     return min(engine.cost.seconds(range_, pack=False), TESTING.seconds(range_, pack=False))
 
 

@@ -9,11 +9,18 @@ import gmpy2
 
 from primesvc.sieve.packed import Summary
 from primesvc.sieve.range import Range
+from primesvc.sieve.selection import ALL, Selection
 
 
-def estimate(range_: Range) -> Summary:
-    """About how many primes the range holds, and how many digits they have together."""
-    return Summary.of(range_, lambda part: round(max(_li(part.end) - _li(part.start - 1), 0.0)))
+def estimate(range_: Range, selection: Selection = ALL) -> Summary:
+    """About how many such primes the range holds, and how many digits they have together."""
+
+    def count(part: Range) -> int:
+        # By the middle of the range: most of a wide one has nearly the same logarithms.
+        share = selection.share((part.start + part.end) // 2) if selection else 1.0
+        return round(max(_li(part.end) - _li(part.start - 1), 0.0) * share)
+
+    return Summary.of(range_, count)
 
 
 def _li(number: int) -> float:

@@ -3,14 +3,20 @@
 A boundary is a pure function of its place on the line, the same for every
 request, process and machine. Two requests that overlap therefore ask for the
 same pieces, and sharing between them needs no interval arithmetic.
+
+A piece holds its primes, or those of a `Selection`: then it is another piece,
+of a grid with the same boundaries.
 """
 
 import zlib
 from bisect import bisect_right
+from copy import copy
+from functools import lru_cache
 from itertools import pairwise
 from typing import Final
 
 from primesvc.sieve.range import MAX_NUMBER, Range
+from primesvc.sieve.selection import ALL, Selection
 
 
 class Grid:
@@ -27,11 +33,25 @@ class Grid:
         self.zones = zones
         self.signature = f"{name}:{zlib.crc32(repr(zones).encode()):08x}"
         """Tells grids apart that are cut differently, also in another version."""
+        self.selection = ALL
+        """The primes that its pieces hold."""
+        self.base = self
+        """The grid of the same boundaries whose pieces hold all their primes."""
         self._starts = [start for start, _ in zones]
         self._shifts = [shift for _, shift in zones]
         self._firsts = [0]  # index of the first piece of each zone
         for (start, shift), (stop, _) in pairwise(zones):
             self._firsts.append(self._firsts[-1] + ((stop - start) >> shift))
+
+    def select(self, selection: Selection) -> "Grid":
+        """The grid of the same boundaries whose pieces hold these primes."""
+        if not selection:
+            return self.base
+        grid = copy(self.base)
+        grid.name += f"/{selection}"
+        grid.signature += f"/{selection}"
+        grid.selection = selection
+        return grid
 
     def index(self, number: int) -> int:
         """The index of the piece that holds `number`, 0 <= number < 2^64."""
@@ -54,6 +74,19 @@ class Grid:
 
     def __repr__(self) -> str:
         return f"Grid({self.name!r}, {len(self._starts)} zones)"
+
+
+@lru_cache(256)
+def find_grid(signature: str) -> Grid | None:
+    """The grid that a signature names; None if it is cut otherwise now.
+
+    Raises `ValueError` for a selection that there cannot be.
+    """
+    cut, _, selection = signature.partition("/")
+    for grid in (SEGMENTS, CELLS):
+        if grid.signature == cut:
+            return grid.select(Selection.parse(selection))
+    return None
 
 
 SEGMENTS: Final = Grid(

@@ -28,6 +28,7 @@ from primesvc.sieve.narrow import (
     strike,
 )
 from primesvc.sieve.primecount import Primecount
+from primesvc.sieve.selection import Selection
 
 _WHEEL: Final = 30
 _RESIDUES: Final = (1, 7, 11, 13, 17, 19, 23, 29)
@@ -125,6 +126,14 @@ class NumpyEngine:
         kept, low = self._kept(start, end)
         segments = self._segments(low, end)
         return kept.size + sum(int(np.count_nonzero(slots[:, :-1])) for _, slots in segments)
+
+    def counts(self, selection: Selection) -> bool:
+        """Whether there is a way without listing primes: for all primes only."""
+        return not selection
+
+    def count_selected(self, selection: Selection, start: int, end: int) -> int:
+        """How many primes the closed range [start, end] holds."""
+        return self.count(start, end)
 
     def _keep_base(self, root: int) -> None:
         """Extend the base primes to cover `root`, in powers of 2 up to the limit."""

@@ -16,9 +16,13 @@ from primesvc.errors import EngineOutOfMemory
 from primesvc.sieve.cost import PRIMESIEVE
 from primesvc.sieve.libraries import load_library
 from primesvc.sieve.primecount import Primecount, find_primecount
+from primesvc.sieve.selection import ALL, Selection
 
 _UINT64_PRIMES: Final = 13  # primesieve.h: enum { ..., UINT64_PRIMES = 13 }
 _COUNT_ERROR: Final = 2**64 - 1  # primesieve.h: PRIMESIEVE_ERROR
+
+_COUNTED: Final = ("twins", "triplets", "quadruplets", "quintuplets", "sextuplets")
+"""The constellations that the library counts."""
 
 
 def _load() -> ctypes.CDLL:
@@ -30,8 +34,10 @@ def _load() -> ctypes.CDLL:
         ctypes.POINTER(ctypes.c_size_t),
         ctypes.c_int,
     ]
-    library.primesieve_count_primes.restype = ctypes.c_uint64
-    library.primesieve_count_primes.argtypes = [ctypes.c_uint64, ctypes.c_uint64]
+    for counted in ("primes", *_COUNTED):
+        counter = getattr(library, f"primesieve_count_{counted}")
+        counter.restype = ctypes.c_uint64
+        counter.argtypes = [ctypes.c_uint64, ctypes.c_uint64]
     library.primesieve_free.restype = None
     library.primesieve_free.argtypes = [ctypes.c_void_p]
     library.primesieve_set_num_threads.restype = None
@@ -82,10 +88,21 @@ class PrimesieveEngine:
 
     def count(self, start: int, end: int) -> int:
         """How many primes the closed range [start, end] holds."""
+        return self.count_selected(ALL, start, end)
+
+    def counts(self, selection: Selection) -> bool:
+        """Whether the library counts them: all primes, and named constellations."""
+        return selection.modulus == 1 and selection.pattern in ("", *_COUNTED)
+
+    def count_selected(self, selection: Selection, start: int, end: int) -> int:
+        """How many primes, or constellations, lie in the closed range [start, end]."""
+        return self._count(selection.pattern or "primes", start, end)
+
+    def _count(self, what: str, start: int, end: int) -> int:
         ctypes.set_errno(0)
-        found: int = self._library.primesieve_count_primes(start, end)
+        found: int = getattr(self._library, f"primesieve_count_{what}")(start, end)
         if found == _COUNT_ERROR or ctypes.get_errno() == errno.EDOM:
-            raise EngineOutOfMemory(f"libprimesieve could not count the primes of {start}..{end}")
+            raise EngineOutOfMemory(f"libprimesieve could not count the {what} of {start}..{end}")
         return found
 
     def __repr__(self) -> str:

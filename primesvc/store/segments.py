@@ -118,14 +118,16 @@ class SegmentStore:
         self.stats = StoreStats()
 
     @staticmethod
-    def key(piece: Range) -> str:
+    def key(grid: Grid, index: int) -> str:
         """The name of a piece in the cache."""
-        return f"primes:{piece.start}:{piece.end}"
+        piece = grid.piece(index)
+        key = f"primes:{piece.start}:{piece.end}"
+        return f"{key}:{grid.selection}" if grid.selection else key
 
-    async def cached(self, piece: Range) -> Packed | None:
+    async def cached(self, grid: Grid, index: int) -> Packed | None:
         """The packed primes of the piece, if the cache has them."""
         try:
-            data = await self._cache.get(self.key(piece))
+            data = await self._cache.get(self.key(grid, index))
         except Exception as error:  # a cache elsewhere may fail in many ways
             self._cache_failed(error)
             return None
@@ -135,17 +137,17 @@ class SegmentStore:
         try:
             packed = Packed(data)
             if self._checks:
-                packed.check(piece)
+                packed.check(grid.piece(index))
         except (TypeError, ValueError):
             self.stats.damaged += 1
             return None
         self.stats.hits += 1
         return packed
 
-    async def holds(self, piece: Range) -> bool:
+    async def holds(self, grid: Grid, index: int) -> bool:
         """Whether the cache has the piece; does not count as use."""
         try:
-            return bool(await self._cache.exists(self.key(piece)))
+            return bool(await self._cache.exists(self.key(grid, index)))
         except Exception as error:  # a cache elsewhere may fail in many ways
             self._cache_failed(error)
             return False
@@ -193,8 +195,9 @@ class SegmentStore:
             self._engine.name,
             [part],
             False,
-            cost_s=counting_s(self._engine, part),
-            memory_bytes=extra_bytes(self._engine, part, listed=False),
+            grid.selection,
+            cost_s=counting_s(self._engine, part, grid.selection),
+            memory_bytes=self._extra_bytes(grid, part, with_primes=False),
         )
         in_flight = InFlight(grid, range(index, index + 1), with_primes=False, call=call)
         in_flight.waiting = 1
@@ -220,7 +223,7 @@ class SegmentStore:
 
     async def packed(self, grid: Grid, index: int, *, queue: Queue) -> Packed:
         """The packed primes of one piece: cached, under way, or sieved now."""
-        found = await self.cached(grid.piece(index))
+        found = await self.cached(grid, index)
         if found is not None:
             return found
         in_flight, _ = self.join(grid, range(index, index + 1), with_primes=True, queue=queue)
@@ -246,7 +249,7 @@ class SegmentStore:
             piece = grid.piece(index)
             if not pieces or piece.span != pieces[-1].span:
                 # Neighbours of one width cost the same: an estimate takes longer than a look.
-                more_s = cost(self._engine, piece)
+                more_s = cost(self._engine, piece, grid.selection)
                 more_bytes = expected_primes(piece) * with_primes
             size += more_bytes
             if pieces and (
@@ -267,15 +270,20 @@ class SegmentStore:
             self._engine.name,
             pieces,
             with_primes,
+            grid.selection,
             cost_s=seconds,
             # One after another: the last is as wide as any.
-            memory_bytes=extra_bytes(self._engine, pieces[-1], listed=with_primes),
+            memory_bytes=self._extra_bytes(grid, pieces[-1], with_primes=with_primes),
         )
         in_flight = InFlight(grid, indices[: len(pieces)], with_primes=with_primes, call=call)
         for index in in_flight.indices:
             self._in_flight[grid.name, index, with_primes] = in_flight
         call.done.add_done_callback(partial(self._finished, in_flight, True))
         return in_flight
+
+    def _extra_bytes(self, grid: Grid, piece: Range, *, with_primes: bool) -> int:
+        listed = with_primes or not self._engine.counts(grid.selection)
+        return extra_bytes(self._engine, piece, listed=listed)
 
     def _finished(
         self, in_flight: InFlight, keep: bool, call: "asyncio.Future[CallResult]"
@@ -322,7 +330,7 @@ class SegmentStore:
     async def _cache_all(self, in_flight: InFlight) -> None:
         for index, packed in in_flight.packed.items():
             try:
-                await self._cache.set(self.key(in_flight.grid.piece(index)), packed.data)
+                await self._cache.set(self.key(in_flight.grid, index), packed.data)
             except Exception as error:  # a cache elsewhere may fail in many ways
                 self._cache_failed(error)
         in_flight.done.set_result(None)

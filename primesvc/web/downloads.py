@@ -137,7 +137,7 @@ def _tags(request: web.Request, name: str) -> ETags:
 
 
 def _disposition(job: Job, format_: Format, offset: int | None, limit: int | None) -> str:
-    name = f"primes-{job.range.start}-{job.range.end}"
+    name = "-".join(["primes", *map(str, job.question.parameters.values())])
     if offset is not None or limit is not None:
         name += f"-from-{offset or 0}" + ("" if limit is None else f"-limit-{limit}")
     return f'inline; filename="{name}.{format_.extension}"'

@@ -76,6 +76,17 @@ async def test_a_range_from_submit_to_primes(prime_client: PrimeClient) -> None:
         assert await gathered(prime_client.primes(done)) == naive_primes(0, 1000)
 
 
+async def test_some_of_the_primes(prime_client: PrimeClient) -> None:
+    """A job is of a selection, and so are its count and its primes."""
+    async with asyncio.timeout(WAIT_S):
+        assert await prime_client.count(0, 1000, pattern="twins") == 35
+        job = await prime_client.wait(await prime_client.submit(0, 50, pattern="0,2"))
+        assert (job.pattern, job.modulus, job.residue, job.count) == ("twins", None, None, 6)
+        assert await gathered(prime_client.primes(job)) == [3, 5, 11, 17, 29, 41]
+        job = await prime_client.submit(0, 50, modulus=4, residue=3)
+        assert (job.pattern, job.modulus, job.residue) == (None, 4, 3)
+
+
 async def test_the_same_range_is_the_same_job(prime_client: PrimeClient) -> None:
     """An id depends on nothing but the range and the kind."""
     first = await prime_client.submit(4, 11)

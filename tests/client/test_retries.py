@@ -247,7 +247,7 @@ async def test_a_job_that_was_lost_meanwhile_is_submitted_again(
     """A service that was started anew knows no jobs, but the same range has the same bytes."""
     relay = Relay(server, only="/primes", cuts=(200_000,))
     async with asyncio.timeout(WAIT_S), relay, PrimeClient(relay.url) as client:
-        job = await client.wait(await client.submit(0, END))
+        job = await client.wait(await client.submit(0, END, modulus=4, residue=3))
         whole = await joined(client.download(job, "text"))
         relay.cuts.append(200_000)
         relay.on_cut = lambda: there.forget(there.job(job.id))

@@ -127,7 +127,7 @@ async def test_a_damaged_entry_is_sieved_again(
     else:
         entry = bytearray(pack(primes_of(grid.piece(index + 1)), grid.piece(index + 1)))
     store = service.runtime.store
-    await cache.set(store.key(piece), bytes(entry))
+    await cache.set(store.key(grid, index), bytes(entry))
     queue = service.runtime.dispatcher.queue("test")
     async with asyncio.timeout(WAIT_S):
         found = await store.packed(grid, index, queue=queue)
@@ -146,7 +146,7 @@ async def test_any_entry_is_right_or_replaced(
     """Whatever a cache hands out for a piece, its primes come out."""
     piece = CELLS.piece(5)
     entry = data.draw(damages(pack(primes_of(piece), piece)) | st.text() | st.integers())
-    await cache.set(service.runtime.store.key(piece), entry)
+    await cache.set(service.runtime.store.key(CELLS, 5), entry)
     queue = service.runtime.dispatcher.queue("test")
     async with asyncio.timeout(WAIT_S):
         packed = await service.runtime.store.packed(CELLS, 5, queue=queue)

@@ -122,7 +122,7 @@ async def test_a_call_takes_neighbours_along(service: PrimeService, store: Segme
     assert list(in_flight.packed) == list(in_flight.summaries) == list(served)
     assert store.stats.sieved == len(served)
     for index in (served[0], served[-1]):
-        assert await store.holds(CELLS.piece(index))
+        assert await store.holds(CELLS, index)
         assert store.summary(CELLS, index) == in_flight.summaries[index]
     store.release(in_flight)
 
@@ -218,7 +218,7 @@ async def test_a_call_that_has_begun_and_ends_soon_is_kept(
     store.release(in_flight)
     await finishing(in_flight)
     assert store.summary(grid, 5) is not None
-    assert await store.holds(grid.piece(5))
+    assert await store.holds(grid, 5)
 
 
 async def test_a_call_that_takes_long_is_ended(service: PrimeService, store: SegmentStore) -> None:
@@ -340,8 +340,8 @@ async def test_a_count_stores_no_primes(service: PrimeService, store: SegmentSto
     """A call that only counts fills the table of summaries and leaves the cache alone."""
     in_flight = await finishing(join_one(service, CELLS, 0, with_primes=False))
     assert store.summary(CELLS, 0) == Summary(6542, 4 + 21 * 2 + 143 * 3 + 1061 * 4 + 5313 * 5)
-    assert not await store.holds(CELLS.piece(0))
-    assert await store.cached(CELLS.piece(0)) is None
+    assert not await store.holds(CELLS, 0)
+    assert await store.cached(CELLS, 0) is None
     store.release(in_flight)
 
 
@@ -362,13 +362,13 @@ async def test_what_cannot_be_read_is_sieved_again(
 ) -> None:
     """An entry that is no packed primes is counted, sieved again and replaced."""
     piece = CELLS.piece(5)
-    await cache.set(store.key(piece), damaged)
+    await cache.set(store.key(CELLS, 5), damaged)
     queue = service.runtime.dispatcher.queue("test")
     async with asyncio.timeout(WAIT_S):
         packed = await store.packed(CELLS, 5, queue=queue)
     np.testing.assert_array_equal(packed.primes(), primes_of(piece))
     assert (store.stats.damaged, store.stats.sieved, store.stats.hits) == (1, 1, 0)
-    repaired = await store.cached(piece)
+    repaired = await store.cached(CELLS, 5)
     assert repaired is not None
     np.testing.assert_array_equal(repaired.primes(), primes_of(piece))
 
@@ -387,9 +387,9 @@ async def test_looking_whether_a_piece_is_held_is_no_use_of_it(
     service: PrimeService, store: SegmentStore
 ) -> None:
     """To ask is neither a hit nor a miss, and brings nothing."""
-    assert not await store.holds(CELLS.piece(5))
+    assert not await store.holds(CELLS, 5)
     store.release(await finishing(join_one(service, CELLS, 5)))
-    assert await store.holds(CELLS.piece(5))
+    assert await store.holds(CELLS, 5)
     assert store.stats.hits == 0
 
 
@@ -455,7 +455,7 @@ async def test_a_cache_that_fails_now_and_then_does_not_fill_the_log(
     async with PrimeService(Settings(workers=1), cache=cache) as service:
         store = service.runtime.store
         for index in range(100):
-            await store.cached(SEGMENTS.piece(index))
+            await store.cached(SEGMENTS, index)
         assert store.stats.cache_errors == 50
     lines = [record.getMessage().split(",")[0] for record in caplog.records]
     assert lines == ["the cache failed", "the cache works again"]

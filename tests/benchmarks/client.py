@@ -1,8 +1,9 @@
 """A small blocking HTTP client on one kept connection: some 30 µs a request of its own."""
 
+import json
 import socket
 import time
-from typing import Final, NamedTuple, Self
+from typing import Any, Final, NamedTuple, Self
 
 from tests.benchmarks.errors import BenchmarkError
 
@@ -102,6 +103,18 @@ class Client:
                 raise BenchmarkError(f"no result of {start} to {end} within {within_s} s")
             if pause_s:
                 time.sleep(pause_s)
+
+    def count(self, start: int, end: int) -> tuple[float, dict[str, Any]]:
+        """Seconds until a count job is finished, and its document. Raises `BenchmarkError`."""
+        began = time.perf_counter()
+        path = f"/jobs?kind=count&start={start}&end={end}"
+        document = json.loads(self.request("POST", path).body)
+        if "id" in document:
+            document = json.loads(self.request("GET", f"/jobs/{document['id']}?wait=60").body)
+        seconds = time.perf_counter() - began
+        if document.get("state") != "succeeded":
+            raise BenchmarkError(f"POST {path}: {document}")
+        return seconds, document
 
     def warm_up(self) -> None:
         """Wait until all workers work: a job for them, far from all that is measured."""

@@ -3,8 +3,11 @@
 from itertools import pairwise
 from typing import Final
 
-PI: Final = (0, 4, 25, 168, 1229, 9592, 78498, 664579, 5761455, 50847534, 455052511, 4118054813)
-"""How many primes there are up to 10^0, 10^1, ... 10^11 (https://oeis.org/A006880)."""
+PI: Final = (
+    0, 4, 25, 168, 1229, 9592, 78498, 664579, 5761455, 50847534, 455052511, 4118054813,
+    37607912018, 346065536839, 3204941750802, 29844570422669,
+)  # fmt: skip
+"""How many primes there are up to 10^0, 10^1, ... 10^15 (https://oeis.org/A006880)."""
 
 
 def contract_bytes(exponent: int) -> int:

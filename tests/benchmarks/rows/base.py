@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from primesvc.sieve.primecount import find_primecount
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sizes:
@@ -20,6 +22,10 @@ class Sizes:
     cold_peer_jobs: int
     count_exponent: int
     count_pairs: int
+    far_divisor: int
+    """How much less the peer of far counts does than always."""
+    pi_exponent: int
+    pi_pairs: int
     journal_exponent: int
     journal_pairs: int
     download_exponent: int
@@ -44,6 +50,9 @@ FULL: Final = Sizes(
     cold_peer_jobs=300,
     count_exponent=11,
     count_pairs=2,
+    far_divisor=1,
+    pi_exponent=15,
+    pi_pairs=3,
     journal_exponent=11,
     journal_pairs=6,
     download_exponent=9,
@@ -67,6 +76,9 @@ QUICK: Final = Sizes(
     cold_peer_jobs=10,
     count_exponent=9,
     count_pairs=1,
+    far_divisor=100,
+    pi_exponent=13,
+    pi_pairs=1,
     journal_exponent=10,
     journal_pairs=1,
     download_exponent=7,
@@ -107,6 +119,9 @@ CURL: Final = command("curl", "the curl command (Debian: curl)")
 REDIS: Final = command("redis-server", "Redis (Debian: redis-server)")
 FLASK_AND_RQ: Final = tuple(
     module(name, "pip install 'primesvc[bench]'") for name in ("flask", "rq", "redis")
+)
+PRIMECOUNT: Final = Need(
+    "a platform that libprimecount is built for", lambda: find_primecount() is not None
 )
 SMAPS: Final = Need("a Linux with /proc/<pid>/smaps_rollup", Path("/proc/self/smaps_rollup").exists)
 

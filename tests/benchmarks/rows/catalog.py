@@ -3,6 +3,7 @@
 from typing import Final
 
 from tests.benchmarks.rows.base import Row
+from tests.benchmarks.rows.counts import FAR_COUNTS, PI
 from tests.benchmarks.rows.fair import FAIR
 from tests.benchmarks.rows.hot import HOT_GET, HOT_POST
 from tests.benchmarks.rows.journal import JOURNAL
@@ -15,6 +16,8 @@ ROWS: Final[tuple[Row, ...]] = (
     HOT_GET,
     COLD_SMALL,
     COUNT,
+    FAR_COUNTS,
+    PI,
     DOWNLOAD,
     MEMORY,
     OVERLAP,

@@ -5,6 +5,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from primesvc.app import create_app
+    from primesvc.asking.connect import connect
+    from primesvc.asking.connection import Connection
+    from primesvc.asking.remote_connection import RemoteConnection
     from primesvc.client.client import PrimeClient
     from primesvc.client.documents import RemoteJob
     from primesvc.errors import PrimesvcError
@@ -18,31 +21,37 @@ if TYPE_CHECKING:
     from primesvc.web.context import service_of
 
 _HOMES = {
+    "Connection": "primesvc.asking.connection",
     "Job": "primesvc.jobs.job",
     "NumberFacts": "primesvc.numbers",
     "PrimeClient": "primesvc.client.client",
     "PrimeService": "primesvc.service",
     "PrimesvcError": "primesvc.errors",
     "Range": "primesvc.sieve.range",
+    "RemoteConnection": "primesvc.asking.remote_connection",
     "RemoteJob": "primesvc.client.documents",
     "Selection": "primesvc.sieve.selection",
     "Settings": "primesvc.settings",
     "State": "primesvc.states",
+    "connect": "primesvc.asking.connect",
     "create_app": "primesvc.app",
     "service_of": "primesvc.web.context",
 }
 
 __all__ = [
+    "Connection",
     "Job",
     "NumberFacts",
     "PrimeClient",
     "PrimeService",
     "PrimesvcError",
     "Range",
+    "RemoteConnection",
     "RemoteJob",
     "Selection",
     "Settings",
     "State",
+    "connect",
     "create_app",
     "service_of",
 ]

@@ -1,9 +1,10 @@
 """Whole numbers as people and JSON write them: `1_000_000`, `1e6`, `1.0`, `10**6`, `2^64-1`."""
 
 import json
+import operator
 import re
 from dataclasses import dataclass
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NoReturn, SupportsIndex
 
 from primesvc.errors import InvalidParameter, RangeNotAllowed
 
@@ -26,6 +27,9 @@ FORMS: Final = "1000000, 1_000_000, 1e6, 10**6 or 2^64-1"
 
 STRICT_FORM: Final = "1000000"
 """An example of what is read where only digits are."""
+
+EXACT_FLOAT: Final = 2**53
+"""Up to here every whole number is a float of its own."""
 
 MAX_NUMBERS: Final = 100_000
 """Numbers of one list at the most: to test them takes half a second of one core."""
@@ -70,6 +74,23 @@ def read_whole_number(text: str, *, strict: bool = False) -> int:
     if abs(number) >= 10**_MAX_DIGITS:
         raise ValueError(f"it has more than {_MAX_DIGITS} digits")
     return number
+
+
+def whole(name: str, value: SupportsIndex | float) -> int:
+    """The `int` of a number of any type that has one: NumPy's too, and 1e6.
+
+    Raises `InvalidParameter`, with the name, for a float that is not whole or above 2^53, where
+    not every whole number is one, and `TypeError` for what is no number.
+    """
+    if not isinstance(value, float):
+        return operator.index(value)
+    if not value.is_integer():
+        raise InvalidParameter(name, f"{value!r} is not whole")
+    if abs(value) > EXACT_FLOAT:
+        raise InvalidParameter(
+            name, f"{value!r} is a float above 2^53, which may be rounded; give an int: 10**18"
+        )
+    return int(value)
 
 
 def _value(match: re.Match[str]) -> int:

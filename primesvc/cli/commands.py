@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from primesvc.cli.exits import Exit, complain
 from primesvc.cli.output import CannotWrite, Output, explained, progress_fits
 from primesvc.cli.parser import LOCAL_SETTINGS, local_settings, misplaced
-from primesvc.cli.progress import Progress, on_terminal
+from primesvc.cli.progress import Bar, on_terminal
 from primesvc.errors import (
     ApiError,
     EngineUnavailable,
@@ -27,8 +27,7 @@ from primesvc.sieve.range import Range
 from primesvc.sieve.selection import Selection
 
 if TYPE_CHECKING:
-    from primesvc.cli.local import LocalService
-    from primesvc.cli.remote import RemoteService
+    from primesvc.asking.asker import Asker
     from primesvc.client.client import PrimeClient
 
 _BINARY: Final = ("npy", "arrow")
@@ -114,7 +113,7 @@ async def _nth(options: argparse.Namespace) -> Exit:
 
 
 async def _is_prime(options: argparse.Namespace) -> Exit:
-    async with _service(options, Progress(shown=False)) as service:
+    async with _service(options, Bar(shown=False)) as service:
         verdicts = await service.are_prime(options.numbers)
     for number, prime in zip(options.numbers, verdicts, strict=True):
         _say(f"{number} is {'' if prime else 'not '}prime")
@@ -159,7 +158,7 @@ async def _number(options: argparse.Namespace) -> Exit:
 
 
 async def _facts(options: argparse.Namespace) -> NumberFacts:
-    async with _service(options, Progress(shown=False)) as service:
+    async with _service(options, Bar(shown=False)) as service:
         return await service.number(options.number)
 
 
@@ -206,20 +205,20 @@ def _say(what: str) -> None:
         print(what)  # noqa: T201 - the command line's own voice
 
 
-def _progress(options: argparse.Namespace, *, fits: bool) -> Progress:
-    return Progress(shown=fits if options.progress is None else options.progress)
+def _progress(options: argparse.Namespace, *, fits: bool) -> Bar:
+    return Bar(shown=fits if options.progress is None else options.progress)
 
 
-def _service(options: argparse.Namespace, progress: Progress) -> "LocalService | RemoteService":
+def _service(options: argparse.Namespace, progress: Bar) -> "Asker":
     """What does the work: a service that runs, if one is named, or this process."""
     server = _server(options)
     _check_flags(options, [] if server else LOCAL_SETTINGS)
     # Imported here, both: the one needs no workers, the other no HTTP.
     if server:
-        from primesvc.cli.remote import RemoteService
+        from primesvc.asking.remote import RemoteService
 
         return RemoteService(_open_client(options, server), progress)
-    from primesvc.cli.local import LocalService
+    from primesvc.asking.local import LocalService
 
     return LocalService(local_settings(options), progress)
 

@@ -3,9 +3,10 @@
 import os
 import sys
 import threading
-from enum import Enum
 from typing import Any, Final
 
+from primesvc.asking.progress import Progress, Stage
+from primesvc.cli.exits import Exit, complain
 from primesvc.sieve.range import Range
 
 DELAY_S: Final = 0.5
@@ -16,15 +17,7 @@ PLAIN_COLUMNS: Final = 80
 """Width of the bar where no terminal says what its own is."""
 
 
-class Stage(Enum):
-    """What is counted."""
-
-    SIEVING = "numbers"
-    WRITING = "bytes"
-    COUNTING = "parts of a thousand"
-
-
-class Progress:
+class Bar(Progress):
     """Shows how far a stage of the work is, if it is to be `shown`; close it in the end."""
 
     def __init__(self, *, shown: bool) -> None:
@@ -48,6 +41,11 @@ class Progress:
             self.show(Stage.COUNTING, round(share * 1000), 1000)
         else:
             self.show(Stage.SIEVING, round(share * range_.span), range_.span)
+
+    def warn(self, what: str) -> None:
+        """Say what went wrong, in place of the bar."""
+        self.close()
+        complain(what, Exit.INTERRUPTED)
 
     def close(self) -> None:
         """Take the bar off the screen."""

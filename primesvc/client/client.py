@@ -4,7 +4,8 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import AsyncExitStack, aclosing
-from typing import Any, Final, Self
+from itertools import islice
+from typing import Any, Final, Self, SupportsIndex
 
 import aiohttp
 import numpy as np
@@ -15,7 +16,7 @@ from primesvc.client.downloads import read_file, read_npy
 from primesvc.client.events import watch
 from primesvc.client.transport import Transport, shown
 from primesvc.errors import ApiError, UnexpectedAnswer
-from primesvc.numbers import NumberFacts
+from primesvc.numbers import MAX_NUMBERS, NumberFacts, whole
 from primesvc.states import State
 
 POLL_S: Final = 5.0
@@ -68,6 +69,11 @@ class PrimeClient:
         self._transport.session = session
         self._own = session is None
         self._exit = AsyncExitStack()
+
+    @property
+    def url(self) -> str:
+        """The address of the service, without the password it may hold."""
+        return shown(self._transport.base)
 
     async def __aenter__(self) -> Self:
         if self._own and self._transport.session is None:
@@ -208,12 +214,19 @@ class PrimeClient:
                 shown(self._transport.url("numbers")), "no document of a number"
             ) from None
 
-    async def are_prime(self, numbers: Iterable[int]) -> list[bool]:
-        """Whether each of up to 100,000 numbers is a prime.
+    async def are_prime(self, numbers: Iterable[SupportsIndex | float]) -> list[bool]:
+        """Whether each number is a prime, in their order; a request for every 100,000 of them.
 
-        Raises `ApiError` 400 or 422 for more, and for what is no number from 0 to 2^64 - 1.
+        Raises `ApiError` 400 or 422 for one that is not from 0 to 2^64 - 1, and `InvalidParameter`
+        or `TypeError` for what is no whole number.
         """
-        asked = [int(number) for number in numbers]
+        rest = iter(numbers)
+        verdicts: list[bool] = []
+        while asked := [whole("numbers", number) for number in islice(rest, MAX_NUMBERS)]:
+            verdicts += await self._are_prime(asked)
+        return verdicts
+
+    async def _are_prime(self, asked: list[int]) -> list[bool]:
         document = await self._transport.json("POST", "numbers", body={"numbers": asked})
         verdicts = document.get("prime") if isinstance(document, dict) else None
         if not isinstance(verdicts, list) or [type(v) for v in verdicts] != [bool] * len(asked):
@@ -309,7 +322,7 @@ class PrimeClient:
 
     def __repr__(self) -> str:
         state = "open" if self._transport.session is not None else "closed"
-        return f"<PrimeClient {shown(self._transport.base)} {state}>"
+        return f"<PrimeClient {self.url} {state}>"
 
 
 def _id_of(job: RemoteJob | str) -> str:

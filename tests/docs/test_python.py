@@ -24,9 +24,9 @@ PROGRAMS = {code: where for code, where in BLOCKS.items() if code not in SERVED}
 
 
 def test_there_is_code() -> None:
-    """All three ways are shown: an application, a service without HTTP, a client."""
+    """All ways are shown: an application, a service without HTTP, a client, a script."""
     assert SERVED
-    for shown in ("async with PrimeService(", "async with PrimeClient("):
+    for shown in ("async with PrimeService(", "async with PrimeClient(", "with connect("):
         assert any(shown in code for code in PROGRAMS), shown
 
 
@@ -47,7 +47,7 @@ async def test_a_program_prints_what_it_says(client: Client, code: str, tmp_path
     program = await asyncio.create_subprocess_exec(
         sys.executable, "-W", "error", str(file),
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)},
     )  # fmt: skip
     try:
         out, errors = await asyncio.wait_for(program.communicate(), WAIT_S)

@@ -1,17 +1,19 @@
-"""Primes found in this process, without a server."""
+"""A service in this process, asked without HTTP."""
 
+import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Final, Self
 
-from primesvc.cli.progress import Progress, Stage
+from primesvc.asking.asker import Asker, Found
+from primesvc.asking.progress import Progress, Stage
 from primesvc.formats.base import Format, total_bytes
 from primesvc.formats.catalog import FORMATS
 from primesvc.jobs.job import Job
 from primesvc.kinds.count import Count
 from primesvc.kinds.nth import Nth
 from primesvc.kinds.primes import Primes
-from primesvc.numbers import NumberFacts
+from primesvc.numbers import MAX_NUMBERS, NumberFacts
 from primesvc.results.layout import Layout
 from primesvc.results.result import Result
 from primesvc.service import PrimeService
@@ -26,8 +28,8 @@ _LOOK_S: Final = 0.05
 """Seconds between two looks at a job that runs."""
 
 
-class LocalService:
-    """Counts and lists with a `PrimeService` of its own; enter it with `async with`."""
+class LocalService(Asker):
+    """Asks a `PrimeService` of its own."""
 
     def __init__(self, settings: Settings, progress: Progress) -> None:
         self._service = PrimeService(settings)
@@ -37,7 +39,8 @@ class LocalService:
         await self._service.__aenter__()
         return self
 
-    async def __aexit__(self, *error: object) -> None:
+    async def close(self) -> None:
+        """Close the service."""
         await self._service.close()
 
     async def count(self, range_: Range, selection: Selection) -> int:
@@ -52,7 +55,10 @@ class LocalService:
 
     async def are_prime(self, numbers: list[int]) -> list[bool]:
         """Whether each is a prime. Raises as `PrimeService.are_prime` does."""
-        return await self._service.are_prime(numbers)
+        verdicts: list[bool] = []
+        for at in range(0, len(numbers), MAX_NUMBERS):
+            verdicts += await self._service.are_prime(numbers[at : at + MAX_NUMBERS])
+        return verdicts
 
     async def nth(self, n: int, start: int) -> int:
         """The n-th prime above `start`. Raises as `PrimeService.nth` does."""
@@ -60,9 +66,19 @@ class LocalService:
         await self._finish(job)
         return await self._service.nth(n, start)
 
+    async def find(self, range_: Range, selection: Selection) -> Found:
+        """Such primes of the range. Raises as `PrimeService.submit` and `Job.check` do."""
+        job = await self._service.submit(Primes(range_, selection))
+        await self._finish(job, range_)
+        return Found(job.count, self._service.primes(job))
+
     async def _finish(self, job: Job, range_: Range | None = None) -> None:
-        while not await job.ends_within(_LOOK_S):
-            self._progress.show_share(job.progress, range_)
+        try:
+            while not await job.ends_within(_LOOK_S):
+                self._progress.show_share(job.progress, range_)
+        except asyncio.CancelledError:
+            self._service.cancel(job)
+            raise
         job.check()
 
     async def read(
@@ -71,10 +87,19 @@ class LocalService:
         """Such primes of the range as a file, in parts, at constant memory.
 
         What the job has finished is written while it runs on, so the first
-        primes of a range of any length come at once.
+        primes of a range of any length come at once. Closed early, it cancels the job.
         """
-        format_ = FORMATS[format_name]
         job = await self._service.submit(Primes(range_, selection))
+        try:
+            async with aclosing(self._read(job, range_, selection, FORMATS[format_name])) as parts:
+                async for part in parts:
+                    yield part
+        finally:
+            self._service.cancel(job)  # nothing if it is finished
+
+    async def _read(
+        self, job: Job, range_: Range, selection: Selection, format_: Format
+    ) -> AsyncGenerator[bytes, None]:
         if not _grows(job, format_):
             await self._finish(job, range_)
         expected = total_bytes(format_, estimate(range_, selection))
@@ -98,6 +123,9 @@ class LocalService:
             if finished:
                 return
             await job.ends_within(_LOOK_S)
+
+    def __str__(self) -> str:
+        return "to a service of its own"
 
 
 def _grows(job: Job, format_: Format) -> bool:

@@ -1,15 +1,18 @@
-"""Primes found by a running service."""
+"""A service that runs elsewhere, asked through its client."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Coroutine
 from contextlib import aclosing
 from typing import Any, Final, Self
 
-from primesvc.cli.exits import Exit, complain
-from primesvc.cli.progress import Progress, Stage
+import numpy as np
+from numpy.typing import NDArray
+
+from primesvc.asking.asker import Asker, Found
+from primesvc.asking.progress import Progress, Stage
 from primesvc.client.client import PrimeClient
 from primesvc.client.documents import RemoteJob
-from primesvc.errors import ApiError, PrimesvcError
+from primesvc.errors import ApiError, PrimesvcError, UnexpectedAnswer
 from primesvc.formats.base import total_bytes
 from primesvc.formats.catalog import FORMATS
 from primesvc.numbers import NumberFacts
@@ -18,14 +21,11 @@ from primesvc.sieve.range import Range
 from primesvc.sieve.selection import Selection
 
 _CANCEL_S: Final = 5.0
-"""Seconds that Ctrl-C waits at the most until the service has cancelled the job."""
+"""Seconds that a cancelled question waits at the most until the service has cancelled the job."""
 
 
-class RemoteService:
-    """Counts and lists with a `PrimeClient`, which is entered; enter it with `async with`.
-
-    What it waits for is cancelled there, too, if it is cancelled here.
-    """
+class RemoteService(Asker):
+    """Asks through a `PrimeClient`, which it enters and closes."""
 
     def __init__(self, client: PrimeClient, progress: Progress) -> None:
         self._client = client
@@ -35,12 +35,13 @@ class RemoteService:
         await self._client.__aenter__()
         return self
 
-    async def __aexit__(self, *error: object) -> None:
+    async def close(self) -> None:
+        """Close the connections."""
         await self._client.close()
 
     async def count(self, range_: Range, selection: Selection) -> int:
         """How many such primes the range holds. Raises as `PrimeClient.count` does."""
-        submitting = self._submit(range_, selection, "count")
+        submitting = self.submit(range_, selection, "count")
         return (await self._finish(submitting, range_)).count
 
     async def nth(self, n: int, start: int) -> int:
@@ -48,11 +49,29 @@ class RemoteService:
         await self._finish(self._client.submit_nth(n, start))
         return await self._client.nth(n, start)
 
+    async def find(self, range_: Range, selection: Selection) -> Found:
+        """Such primes of the range. Raises as `PrimeClient.submit` and `wait` do."""
+        job = await self._finish(self.submit(range_, selection, "primes"), range_)
+        return Found(job.count, self._counted(job))
+
+    async def _counted(self, job: RemoteJob) -> AsyncGenerator[NDArray[np.uint64], None]:
+        """The primes of a finished job: as many as it counted, or `UnexpectedAnswer`."""
+        count = 0
+        async with aclosing(self._client.primes(job)) as arrays:
+            async for array in arrays:
+                count += len(array)
+                if count > job.count:
+                    break
+                yield array
+        if count != job.count:
+            said = f"{'more' if count > job.count else 'fewer'} primes than the job counts"
+            raise UnexpectedAnswer(self._client.url, said)
+
     async def read(
         self, range_: Range, selection: Selection, format_name: str
     ) -> AsyncGenerator[bytes, None]:
         """Such primes of the range as a file, in parts. Raises as `PrimeClient.download` does."""
-        job = await self._finish(self._submit(range_, selection, "primes"), range_)
+        job = await self._finish(self.submit(range_, selection, "primes"), range_)
         expected = total_bytes(FORMATS[format_name], estimate(range_, selection))
         at = 0
         async with aclosing(self._client.download(job, format_name)) as chunks:
@@ -69,11 +88,10 @@ class RemoteService:
         """Whether each is a prime. Raises as `PrimeClient.are_prime` does."""
         return await self._client.are_prime(numbers)
 
-    def _submit(
-        self, range_: Range, selection: Selection, kind: str
-    ) -> Coroutine[Any, Any, RemoteJob]:
+    async def submit(self, range_: Range, selection: Selection, kind: str) -> RemoteJob:
+        """The job for the range, which goes on by itself. Raises as `PrimeClient.submit` does."""
         selected: dict[str, Any] = selection.parameters
-        return self._client.submit(range_.start, range_.end, kind, **selected)
+        return await self._client.submit(range_.start, range_.end, kind, **selected)
 
     async def _finish(
         self, submission: Coroutine[Any, Any, RemoteJob], range_: Range | None = None
@@ -91,10 +109,12 @@ class RemoteService:
             raise
 
     async def _cancel(self, submitting: "asyncio.Future[RemoteJob]") -> None:
-        self._progress.close()
         try:
             async with asyncio.timeout(_CANCEL_S):
                 await self._client.cancel(await submitting)
         except (PrimesvcError, TimeoutError) as error:
             if not (isinstance(error, ApiError) and error.status == 409):  # it is finished
-                complain(f"the job may go on there: {error or 'no answer'}", Exit.INTERRUPTED)
+                self._progress.warn(f"the job may go on there: {error or 'no answer'}")
+
+    def __str__(self) -> str:
+        return f"to {self._client.url}"

@@ -54,8 +54,11 @@ class Lookups:
         check_how_many(len(numbers))
         array = _array(numbers)
         parts = [array[at : at + TEST_NUMBERS] for at in range(0, len(array), TEST_NUMBERS)]
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(self._are_prime(part)) for part in parts]
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(self._are_prime(part)) for part in parts]
+        except ExceptionGroup as errors:
+            raise errors.exceptions[0] from None
         return list(chain.from_iterable(task.result() for task in tasks))
 
     async def _are_prime(self, numbers: NDArray[np.uint64]) -> list[bool]:

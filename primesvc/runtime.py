@@ -4,7 +4,6 @@ An embedder's executor, an embedder's cache, a journal or none: here it is
 decided once which of these a service has, and no part asks again.
 """
 
-import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from concurrent.futures import Executor
@@ -39,6 +38,7 @@ from primesvc.states import State
 from primesvc.store.lru import CacheStats, LRUCache
 from primesvc.store.segments import SegmentStore, StoreStats
 from primesvc.store.summaries import SummaryTable
+from primesvc.thread import in_thread
 
 SLOT_BYTES: Final = 4 * 2**20
 """Bytes of one shared slot, and the most a call returns: the text of a segment
@@ -153,7 +153,7 @@ async def open_runtime(
     async with AsyncExitStack() as stack:
         # First of all: a journal that cannot be used must not cost anything.
         recorder = await _open_recorder(settings, stack)
-        engine = await asyncio.to_thread(load_engine, settings.engine)
+        engine = await in_thread("engine", load_engine, settings.engine)
         workers = settings.workers or usable_cpus()
         # Slots of memory shared with the workers.
         shared = min(READERS * (workers + AHEAD), budget.buffer_bytes // SHARED_PART // SLOT_BYTES)

@@ -11,8 +11,9 @@ import stat
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
+from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from aiohttp import web
 
@@ -21,6 +22,7 @@ from primesvc.connections import Guard, protocol_factory, room_for
 from primesvc.errors import WorkersUnavailable
 from primesvc.service import PrimeService
 from primesvc.settings import Settings
+from primesvc.thread import in_thread
 from primesvc.web.context import context_in, service_of
 
 KEEPALIVE_S: Final = 75.0
@@ -40,6 +42,9 @@ CUT_S: Final = 5.0
 
 START_AGAIN_S: Final = 5.0
 """Seconds until workers that could not be started are started again."""
+
+Address = tuple[socket.AddressFamily, Any]
+"""A family, and what `bind` takes."""
 
 
 class AddressUnusable(Exception):
@@ -75,7 +80,9 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 async def _serve(settings: Settings) -> None:
     stop, hurry = asyncio.Event(), asyncio.Event()
     _on_signals(stop, hurry)
-    app = create_app(settings, listens_on=await _addresses(settings), log_to=sys.stderr)
+    addresses = await _addresses(settings)
+    listens_on = [str(address[0]) for _, address in addresses]
+    app = create_app(settings, listens_on=listens_on, log_to=sys.stderr)
     guard = Guard(room_for(settings.max_connections), stall_timeout_s=settings.stall_timeout_s)
     runner = web.AppRunner(
         app,
@@ -84,25 +91,27 @@ async def _serve(settings: Settings) -> None:
         # and leaves open if their client takes nothing.
         shutdown_timeout=settings.drain_s + CUT_S,
     )
-    listener: asyncio.Server | None = None
+    listeners: list[asyncio.Server] = []
     with ExitStack() as stack:
         stack.enter_context(guard)
         try:
             if not await _set_up(runner, stop):
                 return
-            listener = await _listen(_protocols(runner, guard), settings)
+            # No more are accepted in one go than there are descriptors for.
+            backlog = min(BACKLOG, guard.limit)
+            await _listen(listeners, _protocols(runner, guard), settings, addresses, backlog)
             if settings.unix_socket:
                 stack.callback(_remover(Path(settings.unix_socket)))
             gc.collect()
             gc.freeze()  # what the program itself takes need not be looked through again
-            _announce(listener, app, settings)
+            _announce(listeners[0], app, settings)
             warming = asyncio.create_task(_keep_warm(service_of(app)))
             await stop.wait()
             warming.cancel()
             service_of(app).drain()
             _say("stopping: answers under way are finished first; again to stop at once")
         finally:
-            await _stop(runner, listener, app, settings.drain_s, hurry)
+            await _stop(runner, listeners, app, settings.drain_s, hurry)
 
 
 async def _set_up(runner: web.AppRunner, stop: asyncio.Event) -> bool:
@@ -139,28 +148,51 @@ async def _keep_warm(service: PrimeService) -> None:
         await asyncio.sleep(START_AGAIN_S)
 
 
-async def _addresses(settings: Settings) -> list[str]:
+async def _addresses(settings: Settings) -> list[Address]:
     """The addresses that the host to listen on stands for; none behind a Unix socket."""
     if settings.unix_socket:
         return []
+    # Not the loop's own: libuv ends the process where it cannot start threads for it.
+    look_up = partial(socket.getaddrinfo, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     try:
-        found = await asyncio.get_running_loop().getaddrinfo(
-            settings.host, None, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )
+        found = await in_thread("resolver", look_up, settings.host, settings.port)
     except (OSError, UnicodeError) as error:  # a name may be no name at all
         raise AddressUnusable(settings, error) from error
-    return [str(entry[4][0]) for entry in found]
+    return list(dict.fromkeys((family, address) for family, _, _, _, address in found))
 
 
-async def _listen(protocols: Callable[[], asyncio.Protocol], settings: Settings) -> asyncio.Server:
+async def _listen(
+    listeners: list[asyncio.Server],
+    protocols: Callable[[], asyncio.Protocol],
+    settings: Settings,
+    addresses: list[Address],
+    backlog: int,
+) -> None:
     loop = asyncio.get_running_loop()
+    path = settings.unix_socket
     try:
-        if settings.unix_socket:
-            _remove_stale(settings.unix_socket)
-            return await loop.create_unix_server(protocols, settings.unix_socket, backlog=BACKLOG)
-        return await loop.create_server(protocols, settings.host, settings.port, backlog=BACKLOG)
-    except (OSError, UnicodeError) as error:
+        if path:
+            _remove_stale(path)
+            listeners.append(await loop.create_unix_server(protocols, path, backlog=backlog))
+        for family, address in addresses:
+            bound = _bound(family, address)
+            listeners.append(await loop.create_server(protocols, sock=bound, backlog=backlog))
+    except OSError as error:
         raise AddressUnusable(settings, error) from error
+
+
+def _bound(family: socket.AddressFamily, address: Any) -> socket.socket:
+    """A socket at an address, and at no other: one for IPv6 may stand for IPv4 too."""
+    with ExitStack() as stack:
+        bound = stack.enter_context(socket.socket(family, socket.SOCK_STREAM))
+        bound.setblocking(False)
+        if sys.platform != "win32":  # there it would let others take the address over
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        bound.bind(address)
+        stack.pop_all()
+        return bound
 
 
 def _remove_stale(path: str) -> None:
@@ -246,7 +278,7 @@ def _say(what: str) -> None:
 
 async def _stop(
     runner: web.AppRunner,
-    listener: asyncio.Server | None,
+    listeners: list[asyncio.Server],
     app: web.Application,
     drain_s: float,
     hurry: asyncio.Event,
@@ -262,7 +294,7 @@ async def _stop(
     hurried = asyncio.create_task(hurry.wait())
     await asyncio.wait({settled, hurried}, timeout=drain_s, return_when=asyncio.FIRST_COMPLETED)
     settled.cancel()
-    if listener is not None:
+    for listener in listeners:
         listener.close()
     drained = asyncio.create_task(runner.cleanup())
     await asyncio.wait(

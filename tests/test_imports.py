@@ -14,9 +14,9 @@ import primesvc
 ROOT = Path(primesvc.__file__).parent
 
 LAYERS = (
-    "errors", "states", "numbers", "logs", "repeated", "client", "sieve", "settings", "formats",
-    "compute", "budget", "store", "collect", "kinds", "jobs", "results", "lookups", "runtime",
-    "service", "asking", "web", "app", "connections", "server", "cli", "__main__",
+    "errors", "states", "numbers", "logs", "repeated", "thread", "client", "sieve", "settings",
+    "formats", "compute", "budget", "store", "collect", "kinds", "jobs", "results", "lookups",
+    "runtime", "service", "asking", "web", "app", "connections", "server", "cli", "__main__",
 )  # fmt: skip
 """The parts of the package from the bottom up: each may import those before it."""
 

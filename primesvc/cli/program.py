@@ -56,6 +56,8 @@ def _drop_output() -> None:
 
 
 def _run(arguments: Sequence[str] | None) -> Exit:
+    # NumPy starts a thread a processor for it, in each process, which nothing here needs.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     # Imported here, as what it names below: the worker processes import the main
     # module again and need none of it, and `--help` and `count` need no HTTP.
     from primesvc.cli.parser import make_parser

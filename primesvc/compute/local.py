@@ -4,6 +4,7 @@ import asyncio
 import logging
 import os
 import signal
+import threading
 from collections.abc import Callable
 from concurrent.futures import BrokenExecutor
 from contextlib import suppress
@@ -48,9 +49,9 @@ class Worker:
 
     __slots__ = ("_loop", "gone", "process", "why")
 
-    def __init__(self) -> None:
+    def __init__(self, starting: threading.Lock) -> None:
         self._loop = asyncio.get_running_loop()
-        self.process = WorkerProcess()
+        self.process = WorkerProcess(starting)
         self.gone: asyncio.Future[None] = self._loop.create_future()
         """Done when it is of no use any more; `why` then says what ended it."""
         self.why = ""
@@ -112,12 +113,18 @@ class LocalBackend:
         self._problem: str | None = None
         self._trouble = Trouble(log, "worker processes can be started again")
         self._fork_server: int | None = None
+        self._starting = threading.Lock()
         self._closed = False
 
     async def start(self) -> None:
-        """Start all worker processes, and wait until they answer. Raises `WorkersUnavailable`."""
+        """Start all worker processes, and wait until they answer.
+
+        Raises `WorkersUnavailable`, also if only some cannot be started.
+        """
         self._begin()
-        while len(self._up) < self.slots + self.spare_slots:
+        while (up := len(self._up)) < (wanted := self.slots + self.spare_slots):
+            if len(self._keepers) < wanted:
+                raise WorkersUnavailable(self._problem or f"{up} of {wanted} run")
             await self._wait()
 
     async def run(
@@ -245,7 +252,7 @@ class LocalBackend:
         pause_s, timeout_s = START_PAUSE_S, START_TIMEOUT_S
         for _ in range(STARTS):
             try:
-                worker = Worker()
+                worker = Worker(self._starting)
             except (OSError, RuntimeError) as error:  # too many files, too many threads
                 self._note_problem(error)
             else:

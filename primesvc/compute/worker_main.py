@@ -31,9 +31,15 @@ class Hello(NamedTuple):
 def main(pipe: Connection) -> None:
     """Run the calls that come through the pipe, one after another, until it is closed.
 
-    A call is a pickled `(function, args)`, an answer a pickled `(succeeded, value or error)`.
+    The first message is a `Hello`, or the error why there is none. A call is a pickled
+    `(function, args)`, an answer a pickled `(succeeded, value or error)`.
     """
-    _prepare(pipe)
+    try:
+        _prepare(pipe)
+    except (OSError, RuntimeError) as error:  # too many files, too many threads
+        with contextlib.suppress(OSError):
+            pipe.send(error)
+        return
     with contextlib.suppress(EOFError, OSError):  # the server has closed the pipe, or was killed
         pipe.send(Hello(os.getpid(), os.getppid()))
         while True:
@@ -80,7 +86,12 @@ def _prepare(pipe: Connection) -> None:
             os._exit(1)  # the fork server had ended before that
         _close_all_but(0, 1, 2, pipe.fileno(), parent.sentinel)
     # A killed server cannot stop its workers: they watch it themselves.
-    threading.Thread(target=_exit_with, args=(parent,), daemon=True).start()
+    watch = threading.Thread(target=_exit_with, args=(parent,), daemon=True)
+    try:
+        watch.start()
+    except RuntimeError:  # out of threads
+        if not sys.platform.startswith("linux"):
+            raise
 
 
 def _is_grandparent(server: BaseProcess) -> bool:

@@ -6,7 +6,9 @@ at once which, and a call is ended by killing its process.
 """
 
 import contextlib
+import errno
 import multiprocessing
+import os
 import pickle
 import signal
 import sys
@@ -35,6 +37,14 @@ EXIT_S: Final = 1.0
 """Seconds that a process whose pipe is closed is waited for before it is killed. It has
 ended already, but one whose fork server is stopped is not reported as ended."""
 
+SPARE_FILES: Final = 16
+"""Descriptors that there have to be before a process starts, which takes half of them for a moment:
+without any, the server cannot accept who asks how it is."""
+
+SPARE_THREADS: Final = 4
+"""Threads that there have to be, which processes count as: the process and its thread, and with
+the first one the fork server and the resource tracker."""
+
 _GROUP_SIGNALS: Final = (
     {signal.SIGINT, signal.SIGTERM, signal.SIGHUP} if sys.platform != "win32" else set()
 )
@@ -61,9 +71,11 @@ class WorkerProcess(Executor):
 
     Once the process has ended, every call that is there or comes raises
     `BrokenExecutor`, which says what ended it. `shutdown` kills it.
+
+    One process at a time starts with the same lock, and only while there is room for it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, starting: threading.Lock) -> None:
         self.started: Future[Hello] = Future()
         """What the process says when it is up, or why it could not be started."""
         self.ended: Future[None] = Future()
@@ -72,6 +84,7 @@ class WorkerProcess(Executor):
         """The process id, once the process has started."""
         self._calls: SimpleQueue[tuple[bytes, Future[Any]] | None] = SimpleQueue()
         self._killed = self._shut = False
+        self._starting = starting
         self._context = start_context()
         self._ours, theirs = self._context.Pipe()
         self._process = self._context.Process(  # type: ignore[attr-defined]  # each context has one
@@ -124,14 +137,12 @@ class WorkerProcess(Executor):
         """The thread: start the process, pass calls on and answers back, tidy up."""
         try:
             try:
-                with _signals_blocked():
-                    self._process.start()
-                self.pid = self._process.pid
+                self._start()
             finally:
                 theirs.close()  # else the end of the process would not be the end of the pipe
             if self._killed:
                 self.kill()
-            self.started.set_result(self._ours.recv())
+            self.started.set_result(self._receive_hello())
         except BaseException as error:
             self.started.set_exception(error)
         while (item := self._calls.get()) is not None:
@@ -144,6 +155,27 @@ class WorkerProcess(Executor):
             with contextlib.suppress(ValueError):  # it could not be killed in time
                 self._process.close()
         self.ended.set_result(None)
+
+    def _start(self) -> None:
+        with self._starting:
+            if self._killed:
+                raise BrokenExecutor("it was killed")
+            _check_room()
+            try:
+                with _signals_blocked():
+                    self._process.start()
+            except (EOFError, ConnectionError) as error:
+                raise BrokenExecutor("the process that starts them ended") from error
+            self.pid = self._process.pid
+
+    def _receive_hello(self) -> Hello:
+        try:
+            hello: Hello | Exception = self._ours.recv()
+        except EOFError as error:
+            raise BrokenExecutor(f"one did: {_how_it_ended(self._wait_for_exit())}") from error
+        if isinstance(hello, Exception):
+            raise hello
+        return hello
 
     def _pass_on(self, call: bytes, future: "Future[Any]") -> None:
         begun = False
@@ -189,6 +221,46 @@ def _how_it_ended(code: int | None) -> str:
         return f"it was ended by {signal.Signals(-code).name}"
     except ValueError:  # a real-time signal
         return f"it was ended by signal {-code}"
+
+
+def _check_room() -> None:
+    """Raise `OSError` or `RuntimeError`, which says what of, if there is not room for a process.
+
+    To find out from the fork server is dear: it ends if it cannot fork, and all workers with it.
+    """
+    if not _has_spare_files():
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+    enough = threading.Event()
+    threads: list[threading.Thread] = []
+    try:
+        for _ in range(SPARE_THREADS):
+            thread = threading.Thread(target=enough.wait, daemon=True)
+            thread.start()
+            threads.append(thread)
+    finally:
+        enough.set()
+        for thread in threads:
+            thread.join()
+
+
+def _has_spare_files() -> bool:
+    # Looked for, not opened: nobody is to lack them meanwhile.
+    if sys.platform == "win32":
+        return True
+    import resource  # not on Windows
+
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    if limit == resource.RLIM_INFINITY:
+        return True
+    spare = 0
+    for number in reversed(range(limit)):  # the lowest are taken first
+        try:
+            os.fstat(number)
+        except OSError:
+            spare += 1
+            if spare == SPARE_FILES:
+                return True
+    return False
 
 
 @contextlib.contextmanager

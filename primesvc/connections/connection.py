@@ -28,7 +28,7 @@ takes 4 ms, and a crowd that sends faster than it is read takes little of the sy
 """
 
 SETTLE_S: Final = 0.01
-"""Seconds without news after which a connection counts as idle.
+"""Seconds without news after which a connection counts as idle, a new one too.
 
 From the bytes of a request to its handler aiohttp takes two turns of the loop, and as many from
 one request to the next that came with it.
@@ -102,7 +102,7 @@ class Connection(web.RequestHandler):
 
     def idle(self, now_s: float) -> bool:
         """Whether nothing is under way, neither a request nor an answer."""
-        settled = now_s - max(self.ended_s, self.head_s or 0.0) >= SETTLE_S
+        settled = now_s - max(self.used_s, self.head_s or 0.0) >= SETTLE_S
         return settled and not self.busy and not self.wire.get_write_buffer_size()
 
     def waits_for(self) -> tuple[Wait, float] | None:

@@ -11,6 +11,10 @@ RESERVED: Final = 256
 """Descriptors for all else: workers, the journal, connections that are being refused."""
 
 
+LEAST: Final = 16
+"""Descriptors that a server has open which has no workers."""
+
+
 def room_for(connections: int) -> int:
     """How many connections there can be, at most so many, without running out of descriptors.
 
@@ -29,6 +33,6 @@ def room_for(connections: int) -> int:
             limit = raised
     if limit == resource.RLIM_INFINITY or limit >= wanted:
         return connections
-    room = max(limit - RESERVED, limit // 4, 1)
+    room = max(limit - RESERVED, (limit - LEAST) // 3, 1)
     log.warning("at most %d connections, as this process may open %d files only", room, limit)
     return min(room, connections)

@@ -47,7 +47,7 @@ class Guard:
     """The connections of one server: at most `limit`; `with` looks after them."""
 
     def __init__(self, limit: int, *, stall_timeout_s: float) -> None:
-        self._limit = limit
+        self.limit = limit
         self._bounds_s = {
             Wait.READING: stall_timeout_s,
             Wait.HEAD: HEAD_TIMEOUT_S,
@@ -82,7 +82,7 @@ class Guard:
 
     def opened(self, connection: Connection) -> bool:
         """Let a connection in, instead of the one that is idle for the longest time if need be."""
-        if len(self._open) >= self._limit and not self._close_idle():
+        if len(self._open) >= self.limit and not self._close_idle():
             return False
         self._open[connection] = None
         return True
@@ -94,7 +94,7 @@ class Guard:
     def refuse(self, transport: asyncio.Transport) -> None:
         """Answer on a connection that was not let in, and close it."""
         transport.write(self._refusal)
-        if len(self._refused) < MAX_REFUSED:
+        if len(self._refused) < min(MAX_REFUSED, self.limit):
             transport.set_protocol(Refused(transport, self._refused, patience_s=RETRY_S))
         else:
             transport.close()

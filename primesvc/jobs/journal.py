@@ -26,8 +26,8 @@ from primesvc.jobs.job import Job
 from primesvc.jobs.journal_file import JournalFile
 from primesvc.jobs.notes import MOST_PIECES, Notes
 from primesvc.jobs.records import JournaledJob, Piece, job_row
-from primesvc.jobs.thread import DaemonThread
 from primesvc.repeated import Trouble
+from primesvc.thread import DaemonThread
 
 log = logging.getLogger(__name__)
 

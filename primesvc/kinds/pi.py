@@ -49,8 +49,11 @@ class PiValues:
         """The values, in order. Raises what the calls raise; cancelled, it ends them."""
         self._calls.clear()
         self._threads = resources.long_calls.threads
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(self._find(n, resources, queue)) for n in self._numbers]
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(self._find(n, resources, queue)) for n in self._numbers]
+        except ExceptionGroup as errors:
+            raise errors.exceptions[0] from None
         return [task.result() for task in tasks]
 
     async def _find(self, number: int, resources: Resources, queue: Queue) -> int:

@@ -6,7 +6,6 @@ GitHub reads it; HTML in it is left out, so that a page holds only what is made
 here. Every address in a page is relative, so it works under any prefix.
 """
 
-import asyncio
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from aiohttp import web
 
+from primesvc.thread import in_thread
 from primesvc.web.pages import File, answer, html_file, read_static
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class Chapter(NamedTuple):
 
 async def get_index(request: web.Request) -> web.StreamResponse:
     """GET /docs/: the first page of the handbook, which says what is where."""
-    return await answer(request, await asyncio.to_thread(_page, INDEX))
+    return await answer(request, await in_thread("handbook", _page, INDEX))
 
 
 async def get_chapter(request: web.Request) -> web.StreamResponse:
@@ -51,7 +51,7 @@ async def get_chapter(request: web.Request) -> web.StreamResponse:
     name = request.match_info["name"]
     if name not in CHAPTERS:
         raise web.HTTPNotFound
-    return await answer(request, await asyncio.to_thread(_page, name))
+    return await answer(request, await in_thread("handbook", _page, name))
 
 
 @cache

@@ -1,6 +1,5 @@
 """What operators ask for: whether the process is live, whether it is ready, and its metrics."""
 
-from functools import cache
 from importlib.metadata import version
 from typing import Any, Final
 
@@ -13,6 +12,8 @@ from primesvc.web.context import context_of
 from primesvc.web.errors import NotReady
 from primesvc.web.problems import from_error
 
+_VERSION: Final = version("primesvc")  # read once: it takes a descriptor
+
 
 async def get_live(request: web.Request) -> web.Response:
     """GET /health/live: the process answers."""
@@ -23,7 +24,7 @@ async def get_ready(request: web.Request) -> web.Response:
     """GET /health/ready: whether to send it work, and how it does; 503 if not."""
     service = context_of(request).service
     readiness = service.readiness
-    facts: dict[str, Any] = {"phase": readiness.value, "version": _version()}
+    facts: dict[str, Any] = {"phase": readiness.value, "version": _VERSION}
     problem = None
     if not service.closed:
         snapshot = service.snapshot()
@@ -54,11 +55,6 @@ def _facts(snapshot: Snapshot) -> dict[str, Any]:
         },
         "jobs": {state.value: snapshot.jobs.get(state, 0) for state in State},
     }  # fmt: skip
-
-
-@cache
-def _version() -> str:
-    return version("primesvc")
 
 
 _METRICS_HEADERS: Final = {

@@ -205,7 +205,7 @@ async def test_a_worker_stopped_while_it_sends_is_replaced(
     await backend.start()
     reader = psutil.Process()
     before = reader.io_counters().read_chars
-    sending = asyncio.create_task(run(backend, calls.send, 10**8, gate.started, deadline_s=1.0))
+    sending = asyncio.create_task(run(backend, calls.send, 10**8, gate.started, deadline_s=3.0))
     await gate.holds(1)
     await eventually(lambda: reader.io_counters().read_chars > before + 2**20, pause_s=0)
     (victim,) = gate.pids

@@ -2,13 +2,17 @@
 
 import asyncio
 import random
+from collections.abc import Callable
+from concurrent.futures import Executor, Future
 from pathlib import Path
+from typing import Any, TypeVar
 
+import numpy as np
 import psutil
 import pytest
 
 from primesvc import PrimeService, Settings
-from primesvc.errors import RangeNotAllowed, UnknownJob
+from primesvc.errors import EngineFailed, JobFailed, RangeNotAllowed, UnknownJob
 from primesvc.jobs.job import Job
 from primesvc.kinds.count import Count, is_sieved
 from primesvc.sieve.engine import load_engine
@@ -18,6 +22,8 @@ from tests.helpers import WAIT_S, eventually
 from tests.oracles import PI_OF_POWERS
 
 pytestmark = pytest.mark.skipif(find_primecount() is None, reason="libprimecount is not here")
+
+T = TypeVar("T")
 
 MINUTES = Count(Range(0, 10**19))
 
@@ -48,6 +54,25 @@ async def test_published_counts(power: int) -> None:
         }  # fmt: skip
         assert job.progress == 1
         assert service.runtime.store.stats.sieved == 0
+
+
+class Failing(Executor):
+    """Fails every call as an engine does."""
+
+    def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> "Future[T]":
+        """A call that has failed."""
+        future: Future[T] = Future()
+        future.set_exception(EngineFailed("out of order"))
+        return future
+
+
+async def test_the_reason_is_told_though_several_calls_fail() -> None:
+    """π of both ends fails at once, and so do the parts of a list: no group comes of it."""
+    async with PrimeService(Settings(workers=2), executor=Failing()) as service:
+        with pytest.raises(JobFailed, match="out of order"):
+            await counted(service, 10**12, 2 * 10**12)
+        with pytest.raises(EngineFailed):
+            await service.are_prime(np.arange(10**5))
 
 
 async def test_random_cuts() -> None:

@@ -1,5 +1,6 @@
 """A thread for calls that may block: whoever waits can give up, and so can the whole process."""
 
+import asyncio
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from queue import SimpleQueue
@@ -38,3 +39,19 @@ class DaemonThread(Executor):
                 except BaseException as error:
                     future.set_exception(error)
             del item, future, call  # what they hold is not to live until the next one
+
+
+async def in_thread(name: str, function: Callable[..., T], *args: Any) -> T:
+    """What a function returns that takes a while, run in a thread of its own.
+
+    Where no thread can be started it runs here: late is better than never. Not
+    `asyncio.to_thread`: to end the loop's threads, the loop has to start one more.
+    """
+    try:
+        thread = DaemonThread(name)
+    except RuntimeError:
+        return function(*args)
+    try:
+        return await asyncio.get_running_loop().run_in_executor(thread, function, *args)
+    finally:
+        thread.shutdown()

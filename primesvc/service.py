@@ -23,6 +23,7 @@ from primesvc.kinds.base import Question
 from primesvc.kinds.count import Count
 from primesvc.kinds.nth import Nth
 from primesvc.kinds.primes import Primes
+from primesvc.kinds.statistics import BINS, MODULUS, Statistics
 from primesvc.numbers import NumberFacts
 from primesvc.results.buffers import Buffers, Lease
 from primesvc.results.layout import Layout
@@ -257,6 +258,20 @@ class PrimeService:
         await job.wait()
         prime: int = job.work.findings["result"]["prime"]
         return prime
+
+    async def statistics(
+        self, range_: Range, *, modulus: int = MODULUS, bins: int = BINS
+    ) -> Mapping[str, Any]:
+        """The statistics of the primes of a range, as the `result` of a job's document has them.
+
+        How many primes lie in each of up to 2,000 bins, which gaps, residues by a modulus of up
+        to 10,000 and constellations there are, and how often. Raises `InvalidParameter` for
+        other bins and moduli, and as `submit` and `Job.check` do.
+        """
+        job = await self.submit(Statistics(range_, modulus, bins))
+        await job.wait()
+        result: Mapping[str, Any] = job.work.findings["result"]
+        return result
 
     async def number(self, number: int) -> NumberFacts:
         """Everything about a number: whether it is a prime, its factors, its neighbours.

@@ -1,5 +1,10 @@
 """What is known about primes without primesvc: published counts, and GMP's next prime."""
 
+from bisect import bisect_right
+from collections import Counter
+from itertools import pairwise
+from typing import Any
+
 import gmpy2
 
 PI_OF_POWERS = (
@@ -18,3 +23,42 @@ def primes_between(start: int, end: int) -> list[int]:
         primes.append(prime)
         prime = int(gmpy2.next_prime(prime))
     return primes
+
+
+def statistics_of(start: int, end: int, modulus: int, bins: int) -> dict[str, Any]:
+    """The result of a job of the kind `statistics`, from one prime to the next."""
+    primes = primes_between(start, end)
+    known = set(primes)
+    neighbours = list(pairwise(primes))
+    edges = [min(start + i * (end - start + 1) // bins, end) for i in range(bins + 1)]
+    # Of the bins that begin at the same number the last one holds it.
+    bin_of = {p: bisect_right(edges, p, hi=bins) - 1 for p in primes}
+    gaps = Counter(after - before for before, after in neighbours)
+    classes = sorted({p % modulus for p in primes})
+    pairs = Counter((before % modulus, after % modulus) for before, after in neighbours)
+    largest = max(neighbours, key=lambda pair: pair[1] - pair[0], default=None)
+    patterns = {
+        name: Counter(bin_of[p] for p in primes if p + distance in known)
+        for name, distance in (("twins", 2), ("cousins", 4), ("sexy", 6))
+    }
+    residues = Counter((p % modulus, bin_of[p]) for p in primes)
+    counts = Counter(bin_of.values())
+    return {
+        "count": len(primes),
+        "first": primes[0] if primes else None,
+        "last": primes[-1] if primes else None,
+        "bins": {"edges": edges, "counts": [counts[i] for i in range(bins)]},
+        "gaps": [[gap, gaps[gap]] for gap in sorted(gaps)],
+        "largest_gap": largest and {"gap": largest[1] - largest[0], "after": largest[0]},
+        "residues": {
+            "modulus": modulus,
+            "classes": classes,
+            "counts": [sum(p % modulus == c for p in primes) for c in classes],
+            "by_bin": [[residues[c, i] for i in range(bins)] for c in classes],
+        },
+        "pairs": [[pairs[a, b] for b in classes] for a in classes],
+        "patterns": {
+            name: {"count": found.total(), "by_bin": [found[i] for i in range(bins)]}
+            for name, found in patterns.items()
+        },
+    }

@@ -1,9 +1,9 @@
 """A service in this process, asked without HTTP."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
-from typing import Final, Self
+from typing import Any, Final, Self
 
 from primesvc.asking.asker import Asker, Found
 from primesvc.asking.progress import Progress, Stage
@@ -13,6 +13,7 @@ from primesvc.jobs.job import Job
 from primesvc.kinds.count import Count
 from primesvc.kinds.nth import Nth
 from primesvc.kinds.primes import Primes
+from primesvc.kinds.statistics import Statistics
 from primesvc.numbers import MAX_NUMBERS, NumberFacts
 from primesvc.results.layout import Layout
 from primesvc.results.result import Result
@@ -71,6 +72,12 @@ class LocalService(Asker):
         job = await self._service.submit(Primes(range_, selection))
         await self._finish(job, range_)
         return Found(job.count, self._service.primes(job))
+
+    async def statistics(self, range_: Range, modulus: int, bins: int) -> Mapping[str, Any]:
+        """The statistics of the range. Raises as `PrimeService.statistics` does."""
+        job = await self._service.submit(Statistics(range_, modulus, bins))
+        await self._finish(job, range_)
+        return await self._service.statistics(range_, modulus=modulus, bins=bins)
 
     async def _finish(self, job: Job, range_: Range | None = None) -> None:
         try:

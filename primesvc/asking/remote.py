@@ -1,7 +1,7 @@
 """A service that runs elsewhere, asked through its client."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Coroutine
+from collections.abc import AsyncGenerator, Coroutine, Mapping
 from contextlib import aclosing
 from typing import Any, Final, Self
 
@@ -66,6 +66,12 @@ class RemoteService(Asker):
         if count != job.count:
             said = f"{'more' if count > job.count else 'fewer'} primes than the job counts"
             raise UnexpectedAnswer(self._client.url, said)
+
+    async def statistics(self, range_: Range, modulus: int, bins: int) -> Mapping[str, Any]:
+        """The statistics of the range. Raises as `PrimeClient.statistics` does."""
+        asked = self._client.submit_statistics(range_.start, range_.end, modulus=modulus, bins=bins)
+        await self._finish(asked, range_)
+        return await self._client.statistics(range_.start, range_.end, modulus=modulus, bins=bins)
 
     async def read(
         self, range_: Range, selection: Selection, format_name: str

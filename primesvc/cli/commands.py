@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import contextlib
+import json
 import os
 import signal
 from collections.abc import Awaitable, Callable
@@ -14,6 +15,7 @@ from primesvc.cli.exits import Exit, complain
 from primesvc.cli.output import CannotWrite, Output, explained, progress_fits
 from primesvc.cli.parser import LOCAL_SETTINGS, local_settings, misplaced
 from primesvc.cli.progress import Bar, on_terminal
+from primesvc.cli.statistics import summary
 from primesvc.errors import (
     ApiError,
     EngineUnavailable,
@@ -112,6 +114,17 @@ async def _nth(options: argparse.Namespace) -> Exit:
     return Exit.OK
 
 
+async def _statistics(options: argparse.Namespace) -> Exit:
+    range_ = Range(options.start, options.end)
+    progress = _progress(options, fits=on_terminal())
+    with contextlib.closing(progress):
+        async with _service(options, progress) as service:
+            found = await service.statistics(range_, options.modulus, options.bins)
+    for line in [json.dumps(found)] if options.json else summary(range_, found):
+        _say(line)
+    return Exit.OK
+
+
 async def _is_prime(options: argparse.Namespace) -> Exit:
     async with _service(options, Bar(shown=False)) as service:
         verdicts = await service.are_prime(options.numbers)
@@ -190,6 +203,7 @@ _COMMANDS: Final[dict[str, Callable[[argparse.Namespace], Awaitable[Exit]]]] = {
     "primes": _primes,
     "count": _count,
     "nth": _nth,
+    "statistics": _statistics,
     "is-prime": _is_prime,
     "next": _next,
     "prev": _prev,

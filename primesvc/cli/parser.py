@@ -70,6 +70,7 @@ def make_parser() -> argparse.ArgumentParser:
     _add_primes(_add(commands, "primes", "print the primes of a range", _RANGE))
     _add_count(_add(commands, "count", "count the primes of a range", _RANGE))
     _add_nth(_add(commands, "nth", "print the n-th prime", _NTH))
+    _add_statistics(_add(commands, "statistics", "tell how the primes of a range lie", _RANGE))
     is_prime = _add(commands, "is-prime", "tell which numbers are primes", _NUMBER)
     _add_number(is_prime, "numbers", nargs="+")
     for name, help_ in (
@@ -126,6 +127,25 @@ def _add_nth(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--start", type=_number, metavar="NUMBER", default=0,
         help="the number above which primes are counted, or below (default: 0)",
+    )  # fmt: skip
+    _add_progress(parser)
+    _add_server(parser)
+    _add_settings(parser, LOCAL_SETTINGS)
+
+
+def _add_statistics(parser: argparse.ArgumentParser) -> None:
+    _add_range(parser)
+    parser.add_argument(
+        "--modulus", type=_number, metavar="M", default=10,
+        help="by what residues primes are told apart, 1 to 10000 (default: 10)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--bins", type=_number, metavar="N", default=500,
+        help="parts of equal width, 1 to 2000, that --json tells of one by one (default: 500)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--json", action="store_true", default=False,
+        help="print all of it as JSON, in place of a summary",
     )  # fmt: skip
     _add_progress(parser)
     _add_server(parser)

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from contextlib import AsyncExitStack, aclosing
 from itertools import islice
 from typing import Any, Final, Self, SupportsIndex
@@ -116,6 +116,17 @@ class PrimeClient:
         Raises `ApiError` as `submit` does; 400 for an n of 0, 422 if there is no such prime.
         """
         return await self._submit({"n": n, "start": start, "kind": "nth"})
+
+    async def submit_statistics(
+        self, start: int, end: int, *, modulus: int = 10, bins: int = 500
+    ) -> RemoteJob:
+        """The job for the statistics of the closed range [start, end].
+
+        Raises `ApiError` as `submit` does; 400 for other bins and moduli than there can be.
+        """
+        return await self._submit(
+            {"start": start, "end": end, "modulus": modulus, "bins": bins, "kind": "statistics"}
+        )
 
     async def _submit(self, body: dict[str, Any]) -> RemoteJob:
         return self._job(await self._transport.json("POST", "jobs", body=body))
@@ -242,6 +253,21 @@ class PrimeClient:
         if job.prime is None:
             raise UnexpectedAnswer(shown(self._transport.url("jobs")), "no prime")
         return job.prime
+
+    async def statistics(
+        self, start: int, end: int, *, modulus: int = 10, bins: int = 500
+    ) -> Mapping[str, Any]:
+        """The statistics of the primes of the closed range [start, end].
+
+        How many lie in each of up to 2,000 bins, which gaps, residues by a modulus of up to
+        10,000 and constellations there are, and how often: as the `result` of a job's
+        document. Raises as `submit_statistics` and `wait` do.
+        """
+        job = await self.submit_statistics(start, end, modulus=modulus, bins=bins)
+        job = await self.wait(job)
+        if job.statistics is None:
+            raise UnexpectedAnswer(shown(self._transport.url("jobs")), "no statistics")
+        return job.statistics
 
     async def cancel(self, job: RemoteJob | str) -> RemoteJob:
         """Stop a job for everybody who waits for it.

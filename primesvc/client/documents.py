@@ -23,7 +23,8 @@ class RemoteJob:
 
     id: str
     kind: str
-    """What is asked for: `primes` of the range, only their `count`, or the `nth` prime."""
+    """What is asked for: `primes` of the range, only their `count`, their `statistics`, or the
+    `nth` prime."""
     state: State
     start: int
     end: int | None
@@ -51,8 +52,11 @@ class RemoteJob:
     pattern: str | None = None
     """Of which constellations the first primes are meant; None for all primes."""
     modulus: int | None = None
-    """Of which residue class the primes are meant, with `residue`; None for all primes."""
+    """Of which residue class the primes are meant, with `residue`; None for all primes. Of
+    statistics by what residues they are told apart."""
     residue: int | None = None
+    statistics: Mapping[str, Any] | None = field(default=None, hash=False)
+    """The statistics of the numbers that are done, from the start on; a list of jobs has none."""
 
     @classmethod
     def read(cls, document: Any) -> Self:
@@ -61,10 +65,12 @@ class RemoteJob:
         Raises `KeyError`, `TypeError` or `ValueError` for what is no such document.
         """
         error = document["error"]
+        kind = _text(document["kind"])
         result = _mapping(document.get("result") or {})
+        statistics = read_statistics(result) if kind == "statistics" and result else None
         return cls(
             id=_text(document["id"]),
-            kind=_text(document["kind"]),
+            kind=kind,
             state=State(document["state"]),
             start=_whole(document["start"]),
             end=_whole(document["end"]) if "end" in document else None,
@@ -82,6 +88,7 @@ class RemoteJob:
             pattern=None if document.get("pattern") is None else _text(document["pattern"]),
             modulus=_whole_or_none(document.get("modulus")),
             residue=_whole_or_none(document.get("residue")),
+            statistics=statistics,
         )
 
     @property
@@ -117,6 +124,42 @@ def read_facts(document: Any) -> NumberFacts:
         next=_whole_or_none(document["next"]),
         index=_whole_or_none(document["index"]),
     )
+
+
+_PATTERN: Final = {"count": int, "by_bin": [int]}
+
+_STATISTICS: Final = {
+    "count": int, "first": (int,), "last": (int,),
+    "bins": {"edges": [int], "counts": [int]},
+    "gaps": [[int]],
+    "largest_gap": ({"gap": int, "after": int},),
+    "residues": {"modulus": int, "classes": [int], "counts": [int], "by_bin": [[int]]},
+    "pairs": ([[int]],),
+    "patterns": {"twins": _PATTERN, "cousins": _PATTERN, "sexy": _PATTERN},
+}  # fmt: skip
+"""What statistics are made of; in brackets what may be null instead."""
+
+
+def read_statistics(document: Any) -> Mapping[str, Any]:
+    """The statistics that a document tells, their numbers as `int`.
+
+    Raises `KeyError`, `TypeError` or `ValueError` for what is no such document.
+    """
+    statistics: Mapping[str, Any] = _read_as(_STATISTICS, document)
+    return statistics
+
+
+def _read_as(form: Any, value: Any) -> Any:
+    if isinstance(form, dict):
+        document = _mapping(value)
+        return {name: _read_as(member, document[name]) for name, member in form.items()}
+    if isinstance(form, tuple):
+        return None if value is None else _read_as(form[0], value)
+    if isinstance(form, list):
+        if not isinstance(value, list):
+            raise TypeError(f"{type(value).__name__} is no array")
+        return [_read_as(form[0], member) for member in value]
+    return _whole(value)
 
 
 def _boolean(value: object) -> bool:

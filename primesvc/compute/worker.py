@@ -26,6 +26,7 @@ from primesvc.sieve.nth import find_nth
 from primesvc.sieve.packed import Packed, Summary, pack
 from primesvc.sieve.range import Range, check_number
 from primesvc.sieve.selection import Selection
+from primesvc.sieve.statistics import Frame, Tally
 
 
 class Payload(NamedTuple):
@@ -204,6 +205,24 @@ def _target(slot: SlotRef | None, size: int) -> NDArray[np.uint8] | None:
         return np.frombuffer(attach(slot), np.uint8)[:size]
     except OSError:
         return None
+
+
+class Tallied(NamedTuple):
+    """What `tally` counted; it has no bytes."""
+
+    tally: Tally
+    payload: Payload = Payload(0, b"")
+
+
+def tally(
+    engine_name: str, frame: Frame, pieces: list[Range], slot: SlotRef | None = None
+) -> Tallied:
+    """Sieve neighbouring parts of a frame's range, and count what is to be said of their primes."""
+    engine = load_engine(engine_name)
+    found = Tally(frame, Range(pieces[0].start, pieces[-1].end))
+    for piece in pieces:
+        found.add(list_primes(engine, piece))
+    return Tallied(found)
 
 
 class Examined(NamedTuple):

@@ -145,6 +145,11 @@ class Work(ABC):
     def findings(self) -> Mapping[str, Any]:
         """What is found so far, as the document shows it: of JSON's types, and bounded."""
 
+    @property
+    def outline(self) -> Mapping[str, Any]:
+        """What a list of many jobs shows of the findings: all, but for what is large."""
+        return self.findings
+
     @abstractmethod
     def record(self, *, complete: bool) -> bytes:
         """What a restart needs: with `complete` all findings, else what to go on with.

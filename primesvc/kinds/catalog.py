@@ -8,8 +8,11 @@ from primesvc.kinds.count import Count
 from primesvc.kinds.nth import Nth
 from primesvc.kinds.parameters import read_choice
 from primesvc.kinds.primes import Primes
+from primesvc.kinds.statistics import Statistics
 
-KINDS: Final[dict[str, type[Question]]] = {kind.kind: kind for kind in (Primes, Count, Nth)}
+KINDS: Final[dict[str, type[Question]]] = {
+    kind.kind: kind for kind in (Primes, Count, Nth, Statistics)
+}
 
 
 def read_question(values: Mapping[str, object]) -> Question:

@@ -5,6 +5,7 @@ from typing import Final
 
 from primesvc.errors import InvalidParameter
 from primesvc.numbers import FORMS, STRICT_FORM, read_whole_number
+from primesvc.sieve.range import Range
 from primesvc.sieve.selection import ALL, Selection
 
 _SHOWN: Final = 60
@@ -54,6 +55,14 @@ def read_selection(values: Mapping[str, object]) -> Selection:
     return Selection(
         pattern or "", read_number("modulus", modulus), read_number("residue", residue)
     )
+
+
+def read_range(values: Mapping[str, object]) -> Range:
+    """The closed range from `start` to `end`. Raises `InvalidParameter` and `RangeNotAllowed`."""
+    start, end = (read_number(name, values.get(name)) for name in ("start", "end"))
+    if end < start:
+        raise InvalidParameter("end", f"it must not be below start; {end} is below {start}")
+    return Range(start, end)
 
 
 def read_choice(name: str, value: object, choices: Sequence[str]) -> str:

@@ -10,11 +10,11 @@ from primesvc.collect.collect import collect
 from primesvc.collect.collected import PIECE_BYTES, Collected
 from primesvc.collect.plan import Plan
 from primesvc.compute.dispatcher import Queue
-from primesvc.errors import InvalidParameter, RangeNotAllowed
+from primesvc.errors import RangeNotAllowed
 from primesvc.formats.base import total_bytes
 from primesvc.formats.catalog import FORMATS
 from primesvc.kinds.base import JOB_BYTES, WORKING_BYTES, Limits, Question, Resources, Work
-from primesvc.kinds.parameters import read_number, read_selection
+from primesvc.kinds.parameters import read_range, read_selection
 from primesvc.sieve.engine import Engine
 from primesvc.sieve.estimate import estimate
 from primesvc.sieve.grid import SEGMENTS
@@ -36,10 +36,7 @@ class RangeQuestion(Question):
     @classmethod
     def read(cls, values: Mapping[str, object]) -> Self:
         """The question about `start` to `end`, and `pattern`, `modulus` and `residue`."""
-        start, end = (read_number(name, values.get(name)) for name in ("start", "end"))
-        if end < start:
-            raise InvalidParameter("end", f"it must not be below start; {end} is below {start}")
-        return cls(Range(start, end), read_selection(values))
+        return cls(read_range(values), read_selection(values))
 
     @property
     def parameters(self) -> Mapping[str, int | str]:

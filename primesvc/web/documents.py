@@ -15,16 +15,20 @@ from primesvc.web.negotiation import as_written, wants_strings
 from primesvc.web.problems import problem_document
 
 
-def job_document(request: web.Request, job: Job) -> dict[str, Any]:
-    """All that is known of a job. Numbers as strings if the request has `numbers=string`."""
+def job_document(request: web.Request, job: Job, *, outline: bool = False) -> dict[str, Any]:
+    """All that is known of a job, or its `outline`, as lists of jobs show it.
+
+    Numbers as strings if the request has `numbers=string`.
+    """
     strings = wants_strings(request)
+    findings = job.work.outline if outline else job.work.findings
     return {
         "id": job.id,
         "kind": job.kind,
         "state": job.state.value,
         **as_written(job.question.parameters, strings=strings),
         "progress": job.progress,
-        **as_written(job.work.findings, strings=strings),
+        **as_written(findings, strings=strings),
         "rate": job.rate and round(job.rate),
         "eta_s": None if job.eta_s is None else round(job.eta_s, 3),
         "created": _time(job.created_s),

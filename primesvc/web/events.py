@@ -5,6 +5,7 @@ https://html.spec.whatwg.org/multipage/server-sent-events.html
 """
 
 import time
+from contextlib import ExitStack
 from functools import partial
 from typing import Final
 
@@ -22,6 +23,9 @@ HEARTBEAT_S: Final = 15.0
 
 STREAM_BYTES: Final = 2**16
 """What the transport holds for a client that does not take its events, at the most."""
+
+GROWTH: Final = 2
+"""How many times as long as the first event of a stream the last one may be."""
 
 _HEAD: Final = b"retry: 2000\n\n"
 """Milliseconds after which a client that lost the connection is to come back."""
@@ -47,19 +51,25 @@ async def get_events(request: web.Request) -> web.StreamResponse:
     if request.method == "HEAD":
         return response
     context = context_of(request)
-    with context.streams.entered(job), context.service.buffers.lease(STREAM_BYTES):
+    document = partial(job_document, request, job)
+    with ExitStack() as stack:
+        stack.enter_context(context.streams.entered(job))
+        event = context.streams.event(job, form, document)
+        size = max(STREAM_BYTES, GROWTH * len(event.data))
+        stack.enter_context(context.service.buffers.lease(size))
         try:
             await response.prepare(request)
             await response.write_in_time(_HEAD)
             told_s = time.monotonic()
             while request.transport is not None:  # as it is once the client has gone
-                event = context.streams.event(job, form, partial(job_document, request, job))
+                event = context.streams.event(job, form, document)
                 news = event.data if event.id != last else b""
                 if not news and time.monotonic() - told_s >= HEARTBEAT_S:
                     news = _HEARTBEAT
                 if news:
                     last, told_s = event.id, time.monotonic()
-                    await response.write_in_time(news)
+                for at in range(0, len(news), STREAM_BYTES):
+                    await response.write_in_time(news[at : at + STREAM_BYTES])
                 if event.final or not await context.streams.next(job):
                     break
         except ConnectionError:

@@ -34,7 +34,7 @@ STEP: Final = 10
 """Documents that are made in one go, which takes a quarter of a millisecond."""
 
 
-async def submit_job(request: web.Request) -> web.Response:
+async def submit_job(request: web.Request) -> web.StreamResponse:
     """POST /jobs: a job for a question, or with `dry_run` an estimate of it.
 
     202, or 200 if the job is finished, also within `Prefer: wait=N` seconds.
@@ -44,7 +44,7 @@ async def submit_job(request: web.Request) -> web.Response:
     question = read_question(values)
     if read_choice("dry_run", values.get("dry_run", "false"), ["true", "false"]) == "true":
         expected, seconds = service.estimate(question)
-        return _json(estimate_document(request, question, expected, seconds))
+        return await _json(request, estimate_document(request, question, expected, seconds))
     wait_s, asynchronous = _read_prefer(request)
     job = await service.submit(question)
     await context_of(request).turns.after(job.ended, wait_s or 0)
@@ -55,7 +55,7 @@ async def submit_job(request: web.Request) -> web.Response:
         applied.append(f"wait={wait_s:g}")
     if applied:
         headers["Preference-Applied"] = ", ".join(applied)
-    return _answer(request, job, status=status, headers=headers)
+    return await _answer(request, job, status=status, headers=headers)
 
 
 async def _read_submission(request: web.Request) -> dict[str, Any]:
@@ -66,7 +66,7 @@ async def _read_submission(request: web.Request) -> dict[str, Any]:
     return {**request.query, **body}
 
 
-async def get_job(request: web.Request) -> web.Response:
+async def get_job(request: web.Request) -> web.StreamResponse:
     """GET /jobs/{id}: the job document; with `wait=N` when it is finished, or after N seconds.
 
     `Prefer: wait=N` does the same for clients that know RFC 7240.
@@ -79,7 +79,7 @@ async def get_job(request: web.Request) -> web.Response:
     elif wait_s is not None:
         headers["Preference-Applied"] = f"wait={wait_s:g}"
     await context_of(request).turns.after(job.ended, wait_s or 0)
-    return _answer(request, job, headers=headers)
+    return await _answer(request, job, headers=headers)
 
 
 async def list_jobs(request: web.Request) -> web.StreamResponse:
@@ -102,19 +102,22 @@ async def list_jobs(request: web.Request) -> web.StreamResponse:
     documents: list[str] = []
     for start in range(0, len(page), STEP):
         await context_of(request).turns.next()
-        documents += [json.dumps(job_document(request, job)) for job in page[start : start + STEP]]
+        documents += [
+            json.dumps(job_document(request, job, outline=True))
+            for job in page[start : start + STEP]
+        ]
     _describe(headers)
     body = f'{{"jobs": [{", ".join(documents)}], "total": {len(jobs)}}}\n'
     return await send_body(request, body.encode(), headers)
 
 
-async def cancel_job(request: web.Request) -> web.Response:
+async def cancel_job(request: web.Request) -> web.StreamResponse:
     """POST /jobs/{id}/cancel: stop a job. Raises `JobConflict` if it ended otherwise."""
     job = find_job(request)
     if job.state.final and job.state is not State.CANCELLED:
         raise JobConflict(job.id, job.state)
     context_of(request).service.cancel(job)
-    return _answer(request, job)
+    return await _answer(request, job)
 
 
 async def delete_job(request: web.Request) -> web.Response:
@@ -123,13 +126,13 @@ async def delete_job(request: web.Request) -> web.Response:
     return web.Response(status=204)
 
 
-def _answer(
+async def _answer(
     request: web.Request,
     job: Job,
     *,
     status: int = 200,
     headers: "CIMultiDict[str] | None" = None,
-) -> web.Response:
+) -> web.StreamResponse:
     headers = CIMultiDict() if headers is None else headers
     document = job_document(request, job)
     if request.method == "POST":
@@ -141,15 +144,19 @@ def _answer(
     for name, relation in _RELATIONS.items():
         if name in document["links"]:
             headers.add("Link", f'<{document["links"][name]}>; rel="{relation}"')
-    return _json(document, status=status, headers=headers)
+    return await _json(request, document, status=status, headers=headers)
 
 
-def _json(
-    document: dict[str, Any], *, status: int = 200, headers: "CIMultiDict[str] | None" = None
-) -> web.Response:
+async def _json(
+    request: web.Request,
+    document: dict[str, Any],
+    *,
+    status: int = 200,
+    headers: "CIMultiDict[str] | None" = None,
+) -> web.StreamResponse:
     headers = CIMultiDict() if headers is None else headers
     _describe(headers)
-    return web.Response(status=status, body=_encoded(document), headers=headers)
+    return await send_body(request, _encoded(document), headers, status=status)
 
 
 def _describe(headers: "CIMultiDict[str]") -> None:

@@ -86,19 +86,24 @@ def stream_of(request: web.Request) -> Stream | None:
 
 
 async def send_body(
-    request: web.Request, body: bytes, headers: Mapping[str, str], *, shared: bool = False
+    request: web.Request,
+    body: bytes,
+    headers: Mapping[str, str],
+    *,
+    status: int = 200,
+    shared: bool = False,
 ) -> web.StreamResponse:
-    """200 with a body that is in memory already: in pieces if it is large, to a client in time.
+    """An answer whose body is in memory: sent in pieces if it is large, to a client in time.
 
     A `shared` body is kept anyway, not only for this client. A client that takes
     nothing for `stall_timeout_s` is cut. Raises `ServiceFull` if there are too
     many large bodies on their way.
     """
     if len(body) <= PLAIN_BODY_BYTES or request.method == "HEAD":
-        return web.Response(body=body, headers=headers)
+        return web.Response(status=status, body=body, headers=headers)
     buffers = context_of(request).service.buffers
     with buffers.lease(2 * PLAIN_BODY_BYTES + (0 if shared else len(body))):
-        response = Stream(request, headers=headers)
+        response = Stream(request, status=status, headers=headers)
         response.content_length = len(body)
         try:
             await response.prepare(request)

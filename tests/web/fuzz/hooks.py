@@ -1,5 +1,6 @@
 """What schemathesis is told of the API that no schema can say."""
 
+from contextlib import suppress
 from typing import Any, Final
 
 import schemathesis
@@ -38,13 +39,16 @@ def _make_possible(case: Case) -> None:
     wrong = _wrong(case)
     body = case.body if isinstance(case.body, dict) else {}
     keep, drop = (case.query, body) if "QUERY" in wrong else (body, case.query)
-    for name in ("start", "end", "kind", "dry_run"):
+    for name in ("start", "end", "kind", "modulus", "bins", "dry_run"):
         if name in keep:
             drop.pop(name, None)
     for name, missing in (("start", 0), ("end", SPAN)):
         if name not in keep:
             drop.setdefault(name, missing)
     if not wrong:
+        for name in {"modulus", "bins"} & set(keep):
+            with suppress(ValueError):
+                keep[name] = 1 + read_whole_number(str(keep[name])) % 20
         has_start, has_end = (body if name in body else case.query for name in ("start", "end"))
         _shorten(has_start, has_end, "start", "end")
 

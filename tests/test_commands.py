@@ -28,7 +28,7 @@ from primesvc import PrimeService, Range, Settings, create_app
 from primesvc.cli.exits import Exit
 from primesvc.cli.progress import DELAY_S
 from tests.helpers import WAIT_S, eventually, naive_primes
-from tests.oracles import PI_OF_POWERS, primes_between
+from tests.oracles import PI_OF_POWERS, primes_between, statistics_of
 from tests.program import Here, environ
 
 pytestmark = [
@@ -302,6 +302,41 @@ async def test_nth_of_a_running_service(server: TestServer, there: PrimeService)
     code, out, errors = await ask("nth", "0", *where)
     assert (code, out) == (Exit.USAGE, b"")
     assert "0th" in errors
+
+
+# statistics
+
+
+def test_statistics() -> None:
+    """A summary to be read, or all of it as JSON; a range without primes has little to say."""
+    lines = output("statistics", "0", "100", "--modulus", "4").splitlines()
+    assert [line.split() for line in lines] == [
+        ["range", "0..100"], ["primes", "25"], ["first", "2"], ["last", "97"],
+        ["largest", "gap", "8", "after", "89"], ["twins", "8"], ["cousins", "8"], ["sexy", "15"],
+        ["1", "mod", "4", "11", "44.000%"], ["2", "mod", "4", "1", "4.000%"],
+        ["3", "mod", "4", "13", "52.000%"], ["gap", "1", "1", "4.167%"],
+        ["gap", "2", "8", "33.333%"], ["gap", "4", "7", "29.167%"], ["gap", "6", "7", "29.167%"],
+        ["gap", "8", "1", "4.167%"],
+    ]  # fmt: skip
+    assert output("statistics", "90", "96") == "range        90..96\nprimes       0\n"
+    assert output("statistics", "7", "7").endswith("7 mod 10     1  100.000%\n")
+    assert output("statistics", "0", "1e6").splitlines()[-1] == "and 40 more"
+    found = json.loads(output("statistics", "0", "1000", "--json", "--bins", "4"))
+    assert found == statistics_of(0, 1000, 10, 4)
+
+
+async def test_statistics_of_a_running_service(server: TestServer) -> None:
+    """The service counts, and says what it does not."""
+    where = ("--server", address(server))
+    code, out, _ = await ask("statistics", "0", "1000", "--json", "--bins", "4", *where)
+    assert (code, json.loads(out)) == (Exit.OK, statistics_of(0, 1000, 10, 4))
+    code, out, errors = await ask("statistics", "0", "1000", "--modulus", "10001", *where)
+    assert (code, out) == (Exit.USAGE, b"")
+    assert "modulus: it must be from 1 to 10000" in errors
+    code, out, _ = await ask("jobs", *where)
+    assert out.decode().splitlines()[1].split()[1:] == [
+        "succeeded", "statistics", "0", "1000", "100%", "168",
+    ]  # fmt: skip
 
 
 # Files
@@ -725,8 +760,8 @@ def test_exit_codes_are_documented(here: Here) -> None:
 @pytest.mark.parametrize(
     "command",
     [
-        "serve", "primes", "count", "nth", "is-prime", "next", "prev", "factor", "number", "jobs",
-        "cancel",
+        "serve", "primes", "count", "nth", "statistics", "is-prime", "next", "prev", "factor",
+        "number", "jobs", "cancel",
     ],
 )  # fmt: skip
 def test_every_command_has_help(here: Here, command: str) -> None:

@@ -6,11 +6,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final, NamedTuple, Self
 
+from primesvc.collect import statistics_record
 from primesvc.collect.plan import plan_cost_s
 from primesvc.compute.dispatcher import Call, Queue
 from primesvc.compute.worker import tally
 from primesvc.errors import InvalidParameter, RangeNotAllowed
-from primesvc.kinds import statistics_record
 from primesvc.kinds.base import JOB_BYTES, WORKING_BYTES, Limits, Question, Resources, Work
 from primesvc.kinds.parameters import read_number, read_range
 from primesvc.kinds.ranges import check_span

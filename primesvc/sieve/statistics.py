@@ -7,7 +7,6 @@ Parts of 2^16 primes, which stay in the cache, are counted in one table, by gap 
 once: gaps, residues and pairs all follow from it.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -48,11 +47,14 @@ _SETUP_S: Final = 0.1e-3
 @lru_cache(64)
 def residue_classes(modulus: int) -> tuple[int, ...]:
     """The residues that primes can have, ascending: of what is prime to it, and its factors."""
+    residues = np.arange(modulus)
+    common = np.gcd(residues, modulus)
+    # All primes of another class have a factor in common: they are that factor.
+    itself = (common % modulus == residues).tolist()
     return tuple(
         residue
-        for residue in range(modulus)
-        if (common := math.gcd(residue, modulus)) == 1
-        or (common % modulus == residue and gmpy2.is_prime(common))
+        for residue, factor in enumerate(common.tolist())
+        if factor == 1 or (itself[residue] and gmpy2.is_prime(factor))
     )
 
 

@@ -104,10 +104,10 @@ class Client:
             if pause_s:
                 time.sleep(pause_s)
 
-    def count(self, start: int, end: int) -> tuple[float, dict[str, Any]]:
-        """Seconds until a count job is finished, and its document. Raises `BenchmarkError`."""
+    def count(self, start: int, end: int, kind: str = "count") -> tuple[float, dict[str, Any]]:
+        """Seconds until a job that counts is done, and its document. Raises `BenchmarkError`."""
         began = time.perf_counter()
-        path = f"/jobs?kind=count&start={start}&end={end}"
+        path = f"/jobs?kind={kind}&start={start}&end={end}"
         document = json.loads(self.request("POST", path).body)
         if "id" in document:
             document = json.loads(self.request("GET", f"/jobs/{document['id']}?wait=60").body)

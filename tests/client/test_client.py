@@ -40,7 +40,7 @@ from primesvc.errors import (
 from primesvc.sieve.range import Range
 from tests.client.servers import Relay, serving
 from tests.helpers import WAIT_S, eventually, naive_primes
-from tests.oracles import PI_OF_POWERS, primes_between
+from tests.oracles import PI_OF_POWERS, primes_between, statistics_of
 from tests.web.helpers import FaultyExecutor
 
 TOP = 2**64 - 1
@@ -207,6 +207,22 @@ async def test_nth(prime_client: PrimeClient) -> None:
             with pytest.raises(ApiError) as caught:
                 await prime_client.nth(n)
             assert caught.value.status == status
+
+
+async def test_statistics(prime_client: PrimeClient) -> None:
+    """`statistics` are those of the range, also near 2^64; what cannot be counted is refused."""
+    async with asyncio.timeout(WAIT_S):
+        for start, end in ((0, 1000), (TOP - 3000, TOP), (24, 28)):
+            found = await prime_client.statistics(start, end, modulus=12, bins=5)
+            assert found == statistics_of(start, end, 12, 5)
+        job = await prime_client.wait(await prime_client.submit_statistics(0, 1000))
+        assert job.statistics == statistics_of(0, 1000, 10, 500)
+        assert (job.count, job.modulus, job.prime, job.method) == (168, 10, None, None)
+        assert [listed.statistics for listed in await prime_client.jobs()] == [None] * 4
+        for modulus, bins in ((0, 1), (1, 0), (1, 2001), (10_000, 500)):
+            with pytest.raises(ApiError, match=r"it must be from|ask for up to") as caught:
+                await prime_client.submit_statistics(0, 1000, modulus=modulus, bins=bins)
+            assert caught.value.status == 400
 
 
 async def test_the_method_of_a_count(prime_client: PrimeClient) -> None:

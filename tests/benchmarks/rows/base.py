@@ -26,6 +26,8 @@ class Sizes:
     """How much less the peer of far counts does than always."""
     pi_exponent: int
     pi_pairs: int
+    statistics_exponent: int
+    statistics_pairs: int
     journal_exponent: int
     journal_pairs: int
     download_exponent: int
@@ -53,6 +55,8 @@ FULL: Final = Sizes(
     far_divisor=1,
     pi_exponent=15,
     pi_pairs=3,
+    statistics_exponent=10,
+    statistics_pairs=2,
     journal_exponent=11,
     journal_pairs=6,
     download_exponent=9,
@@ -79,6 +83,8 @@ QUICK: Final = Sizes(
     far_divisor=100,
     pi_exponent=13,
     pi_pairs=1,
+    statistics_exponent=8,
+    statistics_pairs=1,
     journal_exponent=10,
     journal_pairs=1,
     download_exponent=7,

@@ -9,6 +9,7 @@ from tests.benchmarks.rows.hot import HOT_GET, HOT_POST
 from tests.benchmarks.rows.journal import JOURNAL
 from tests.benchmarks.rows.large import COUNT, DOWNLOAD, OVERLAP
 from tests.benchmarks.rows.small import COLD_SMALL, NARROW
+from tests.benchmarks.rows.statistics import STATISTICS
 from tests.benchmarks.rows.whole import MEMORY, START
 
 ROWS: Final[tuple[Row, ...]] = (
@@ -18,6 +19,7 @@ ROWS: Final[tuple[Row, ...]] = (
     COUNT,
     FAR_COUNTS,
     PI,
+    STATISTICS,
     DOWNLOAD,
     MEMORY,
     OVERLAP,

@@ -8,11 +8,11 @@ import zlib
 from collections.abc import Iterator
 from typing import Final
 
-import gmpy2
 import numpy as np
 from numpy.typing import NDArray
 
 from primesvc.collect.records import may_count
+from primesvc.sieve.narrow import are_prime
 from primesvc.sieve.statistics import PATTERNS, Frame, Tally
 
 _HEAD: Final = 6
@@ -73,8 +73,9 @@ def _may_be(tally: Tally) -> Iterator[bool]:
     count, head, tail = tally.count, tally.head, tally.tail
     yield may_count(range_, count)
     yield len(head) == len(tail) == min(count, 2)
-    known = {*head, *tail, *(tally.largest_gap or ())[1:]}
-    yield all(range_.start <= prime <= range_.end and gmpy2.is_prime(prime) for prime in known)
+    known = [*head, *tail, *(tally.largest_gap or ())[1:]]
+    yield all(range_.start <= prime <= range_.end for prime in known)
+    yield bool(are_prime(np.array(known, np.uint64)).all())
     yield list(head) == sorted(set(head)) and list(tail) == sorted(set(tail))
     if count <= 2:
         yield head == tail

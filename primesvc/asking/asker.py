@@ -1,10 +1,10 @@
 """What can be asked of a service, wherever it runs."""
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,6 +47,10 @@ class Asker(ABC):
     @abstractmethod
     async def nth(self, n: int, start: int) -> int:
         """The n-th prime above `start`, or for a negative n below it."""
+
+    @abstractmethod
+    async def statistics(self, range_: Range, modulus: int, bins: int) -> Mapping[str, Any]:
+        """The statistics of the range, as the `result` of a job's document has them."""
 
     @abstractmethod
     async def number(self, number: int) -> NumberFacts:

@@ -2,10 +2,10 @@
 
 import atexit
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
-from typing import BinaryIO, Self, SupportsIndex
+from typing import Any, BinaryIO, Self, SupportsIndex
 
 import numpy as np
 from numpy.typing import NDArray
@@ -88,6 +88,18 @@ class Connection:
         """The n-th prime above `start`, or for a negative n below it."""
         whole_n, whole_start = whole("n", n), whole("start", start)
         return self._portal.call(lambda: self._asker.nth(whole_n, whole_start))
+
+    def statistics(
+        self, start: Number, end: Number, *, modulus: Number = 10, bins: Number = 500
+    ) -> Mapping[str, Any]:
+        """The statistics of the primes of the range, as the `result` of a job's document has them.
+
+        How many lie in each of up to 2,000 bins, which gaps, residues by a modulus of up to
+        10,000 and constellations there are, and how often.
+        """
+        range_ = whole_range(start, end)
+        whole_modulus, whole_bins = whole("modulus", modulus), whole("bins", bins)
+        return self._portal.call(lambda: self._asker.statistics(range_, whole_modulus, whole_bins))
 
     def primes(
         self,

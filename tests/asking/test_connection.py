@@ -27,7 +27,7 @@ from primesvc.errors import (
 from primesvc.settings import Settings
 from tests.asking.conftest import SETTINGS
 from tests.helpers import WAIT_S, naive_primes
-from tests.oracles import PI_OF_POWERS
+from tests.oracles import PI_OF_POWERS, statistics_of
 from tests.program import eventually
 from tests.test_embedding import open_files
 
@@ -45,6 +45,7 @@ def test_answers_are_plain(primes: Connection) -> None:
     assert primes.nth(-1, 100) == 97
     assert primes.is_prime(2**61 - 1) is True
     assert primes.are_prime([7, 9, 2**64 - 1]) == [True, False, False]
+    assert primes.statistics(0, 1e3, modulus=4, bins=3) == statistics_of(0, 1000, 4, 3)
     assert primes.number(360) == NumberFacts(360, False, ((2, 3), (3, 2), (5, 1)), 359, 367, 72)
 
 
@@ -163,6 +164,7 @@ def test_a_file_that_cannot_be_written(primes: Connection, tmp_path: Path) -> No
         (lambda p: p.count(0, 9, modulus=4), InvalidParameter, "residue: .* give both"),
         (lambda p: p.primes(0, 9, residue=4), InvalidParameter, "modulus: .* give both"),
         (lambda p: p.is_prime(2**64), (ApiError, RangeNotAllowed), "18446744073709551616"),
+        (lambda p: p.statistics(0, 9, bins=0), (ApiError, InvalidParameter), "from 1 to 2000"),
         (lambda p: p.nth(0), (ApiError, InvalidParameter), "0th"),
         (lambda p: p.primes(0, 10**14), (ApiError, RangeNotAllowed), "limit"),
     ],

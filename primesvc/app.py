@@ -9,7 +9,7 @@ from aiohttp import web
 
 from primesvc.service import PrimeService
 from primesvc.settings import Settings
-from primesvc.web.access import Access
+from primesvc.web.access import Access, set_access
 from primesvc.web.access_log import AccessLog
 from primesvc.web.context import Context, set_context
 from primesvc.web.counters import Counters
@@ -65,5 +65,7 @@ def create_app(
 
     app.cleanup_ctx.append(run_service)
     app.on_shutdown.append(end_streams)
-    HandlerWrapper(Access(settings, listens_on), counters, access_log).add_routes(app, ROUTES)
+    access = Access(settings, listens_on)
+    set_access(app, access)
+    HandlerWrapper(access, counters, access_log).add_routes(app, ROUTES)
     return app

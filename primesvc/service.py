@@ -13,6 +13,7 @@ from aiocache.base import BaseCache
 from numpy.typing import NDArray
 
 from primesvc.budget import Budget
+from primesvc.collect.plan import Plan
 from primesvc.compute.cpus import usable_cpus
 from primesvc.compute.memory import usable_memory_bytes
 from primesvc.errors import ServiceClosed
@@ -224,6 +225,10 @@ class PrimeService:
         """
         return await self.runtime.manager.submit(_question(asked))
 
+    def left_s(self, job: Job) -> float:
+        """About how many seconds an unfinished job still takes."""
+        return self.runtime.manager.admission.left_s(job)
+
     def job(self, job_id: str) -> Job:
         """The job with this id. Raises `UnknownJob`."""
         return self.runtime.jobs.get(job_id)
@@ -319,13 +324,13 @@ class PrimeService:
         async with self.runtime.buffers.working(pieces * piece_bytes(result.plan)):
             return await cut_page(self.runtime.source, result, queue, offset, limit)
 
-    def lease(self, layout: Layout) -> Lease:
+    def lease(self, plan: Plan) -> Lease:
         """Memory to send a file with, to be held while it is sent. Raises `ServiceFull`.
 
         As it is it suffices for what was read gently, extended to read at full speed.
         """
         return self.runtime.buffers.lease(
-            held_bytes(layout), for_speed=full_bytes(layout, self.runtime.source)
+            held_bytes(plan), for_speed=full_bytes(plan, self.runtime.source)
         )
 
     async def read(
@@ -347,7 +352,7 @@ class PrimeService:
         )
         async with AsyncExitStack() as stack:
             if gentle:
-                memory = self.runtime.buffers.working(gentle_bytes(layout))
+                memory = self.runtime.buffers.working(gentle_bytes(layout.result.plan))
                 await stack.enter_async_context(memory)
             async for part in await stack.enter_async_context(aclosing(reader.parts())):
                 yield part

@@ -15,13 +15,10 @@ from primesvc.kinds.nth import Nth
 from primesvc.kinds.primes import Primes
 from primesvc.kinds.statistics import Statistics
 from primesvc.numbers import MAX_NUMBERS, NumberFacts
-from primesvc.results.layout import Layout
-from primesvc.results.result import Result
+from primesvc.results.growing import GrowingFile, grows
 from primesvc.service import PrimeService
 from primesvc.settings import Settings
 from primesvc.sieve.estimate import estimate
-from primesvc.sieve.grid import SEGMENTS
-from primesvc.sieve.packed import Summary
 from primesvc.sieve.range import Range
 from primesvc.sieve.selection import Selection
 
@@ -107,39 +104,28 @@ class LocalService(Asker):
     async def _read(
         self, job: Job, range_: Range, selection: Selection, format_: Format
     ) -> AsyncGenerator[bytes, None]:
-        if not _grows(job, format_):
+        if not grows(job.collected.plan, format_):
             await self._finish(job, range_)
-        expected = total_bytes(format_, estimate(range_, selection))
-        at = 0
+        file = GrowingFile(job.collected, format_)
+        total = total_bytes(format_, estimate(range_, selection))
+        written = 0
         while True:
             # Asked first: all that is known of a finished job stays as it is.
             finished = job.state.final
             if finished:
                 job.check()
-            collected = job.collected
-            result = Result.of(collected) if finished else Result.front_of(collected)
-            if result is not None:
-                layout = Layout(result, format_)
-                stop = layout.length if finished else layout.length - len(layout.tail)
-                async with aclosing(self._service.read(layout, at, stop)) as parts:
+            layout = file.next(finished=finished)
+            if layout is not None:
+                if finished:
+                    total = written + layout.length
+                async with aclosing(self._service.read(layout, 0, layout.length)) as parts:
                     async for part in parts:
-                        at += part.raw_bytes
+                        written += part.raw_bytes
                         yield bytes(part.view)
-                        total = layout.length if finished else expected
-                        self._progress.show(Stage.WRITING, at, total)
+                        self._progress.show(Stage.WRITING, written, total)
             if finished:
                 return
             await job.ends_within(_LOOK_S)
 
     def __str__(self) -> str:
         return "to a service of its own"
-
-
-def _grows(job: Job, format_: Format) -> bool:
-    """Whether the file of what a job has finished is how the file of the whole job begins.
-
-    Not if it begins with the count; nor where the job collects cells, for a
-    batch of Arrow, which begins with its own count, is a whole segment.
-    """
-    grid = job.collected.plan.grid
-    return grid.base is SEGMENTS and format_.head(Summary(0, 0)) == format_.head(Summary(1, 1))

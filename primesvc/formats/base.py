@@ -27,11 +27,13 @@ class Format(ABC):
     """The value of `Content-Type`."""
     extension: str
     """The ending of a file name."""
+    separator: bytes = b""
+    """What is written behind every value but the last of the file."""
 
     @property
     def spare(self) -> int:
-        """Bytes written behind every value but the last of the file."""
-        return 0
+        """The length of the separator: none follows the last value."""
+        return len(self.separator)
 
     @abstractmethod
     def head(self, total: Summary) -> bytes:

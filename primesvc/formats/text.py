@@ -18,13 +18,7 @@ class TextFormat(Format):
     prefix: bytes = b""
     before: bytes = b""
     after: bytes = b""
-    separator: bytes = b""
     suffix: bytes = b""
-
-    @property
-    def spare(self) -> int:
-        """The length of the separator: none follows the last prime."""
-        return len(self.separator)
 
     def head(self, total: Summary) -> bytes:
         """The prefix."""

@@ -31,14 +31,24 @@ class PieceWindow:
 
 
 class Layout:
-    """The layout of a result in a format."""
+    """The layout of a result in a format: of a file, or of a part that begins and ends otherwise.
 
-    def __init__(self, result: Result, format_: Format) -> None:
+    `head` and `tail` are what stands there in place of those of a file.
+    """
+
+    def __init__(
+        self,
+        result: Result,
+        format_: Format,
+        *,
+        head: bytes | None = None,
+        tail: bytes | None = None,
+    ) -> None:
         self.result = result
         self.format = format_
         total = result.total
-        self.head = format_.head(total)
-        self.tail = format_.tail()
+        self.head = format_.head(total) if head is None else head
+        self.tail = format_.tail() if tail is None else tail
         self._batches = _batches(result)
         lengths = format_.values_bytes(result.counts, result.digits)
         lengths += np.where(self._batches > 0, len(format_.piece_head(1)), 0)

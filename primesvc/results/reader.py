@@ -11,6 +11,7 @@ from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
 from typing import Final, NamedTuple
 
+from primesvc.collect.plan import Plan
 from primesvc.compute.backend import CallResult
 from primesvc.compute.dispatcher import Call, Queue
 from primesvc.compute.worker import Rendering, render
@@ -51,19 +52,18 @@ class Part(NamedTuple):
     """Check sum of those, where the coding needs it."""
 
 
-def held_bytes(layout: Layout) -> int:
+def held_bytes(plan: Plan) -> int:
     """Memory that sending a file takes however slow its client: what that holds, and the layout."""
-    return 2 * GENTLE_BYTES + LAYOUT_BYTES * len(layout.result.plan.indices)
+    return 2 * GENTLE_BYTES + LAYOUT_BYTES * len(plan.indices)
 
 
-def gentle_bytes(layout: Layout) -> int:
+def gentle_bytes(plan: Plan) -> int:
     """Memory that a gentle reader takes while it reads."""
-    return 2 * GENTLE_BYTES + piece_bytes(layout.result.plan)
+    return 2 * GENTLE_BYTES + piece_bytes(plan)
 
 
-def full_bytes(layout: Layout, source: Source) -> int:
+def full_bytes(plan: Plan, source: Source) -> int:
     """Memory that a reader at full speed takes."""
-    plan = layout.result.plan
     pieces = min(source.ahead, len(plan.indices))
     return source.ahead * source.call_bytes + pieces * piece_bytes(plan)
 

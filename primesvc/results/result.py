@@ -34,13 +34,16 @@ class Result:
 
         None while the first is not.
         """
-        front, plan = collected.front, collected.plan
-        if front == 0:
-            return None
-        indices = plan.indices[:front]
-        last = plan.piece(indices[-1])
-        plan = replace(plan, range=Range(plan.range.start, last.end), indices=indices)
-        summaries = collected.summaries[:front].astype(np.int64)
+        return cls.part_of(collected, 0, collected.front) if collected.front else None
+
+    @classmethod
+    def part_of(cls, collected: Collected, first: int, stop: int) -> Self:
+        """Of all pieces those at [first, stop), at least one, which are summarised."""
+        plan = collected.plan
+        indices = plan.indices[first:stop]
+        range_ = Range(plan.piece(indices[0]).start, plan.piece(indices[-1]).end)
+        summaries = collected.summaries[first:stop].astype(np.int64)
+        plan = replace(plan, range=range_, indices=indices)
         return cls(plan, summaries[:, 0], summaries[:, 1])
 
     @property

@@ -5,7 +5,8 @@
   browser; but the name that it had to use stands in `Host`.
 - A POST or DELETE that a page of another site sent is refused: browsers let
   pages send some without asking. They say so in `Sec-Fetch-Site`, older ones
-  let tell from `Origin`; whoever sends neither is no browser.
+  let tell from `Origin`; whoever sends neither is no browser. So is a GET that
+  may start work, `GET /primes`.
 - Pages of the sites that `allow_origin` lists may do what our own may (CORS);
   others cannot even read.
 - With a token, nothing but the health endpoints answers without it.
@@ -35,6 +36,13 @@ SEC_FETCH_SITE: Final = istr("Sec-Fetch-Site")
 
 https://www.w3.org/TR/fetch-metadata/#sec-fetch-site-header
 """
+
+SEC_FETCH_MODE: Final = istr("Sec-Fetch-Mode")
+
+SEC_FETCH_DEST: Final = istr("Sec-Fetch-Dest")
+
+FROM_HERE: Final = ("same-origin", "none")
+"""Requests that our own page sent, and those that the user did: by the address, a bookmark."""
 
 SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 """Methods that change nothing: their answers are what has to be kept from other sites."""
@@ -96,12 +104,16 @@ class Access:
         """
         if self._checks_host and headers.get(hdrs.HOST) not in self.known_hosts:
             self._check_host(headers)
-        if (
+        if method not in SAFE_METHODS and self.is_foreign(headers):
+            raise OriginNotAllowed(headers.get(hdrs.ORIGIN))
+
+    def is_foreign(self, headers: "CIMultiDictProxy[str]") -> bool:
+        """Whether a page of another site, and of none that may, sent the request."""
+        return (
             self._checks_origin
-            and method not in SAFE_METHODS
             and (hdrs.ORIGIN in headers or SEC_FETCH_SITE in headers)
-        ):
-            self._check_origin(headers)
+            and self._comes_from_elsewhere(headers)
+        )
 
     def _check_host(self, headers: "CIMultiDictProxy[str]") -> None:
         host = self._host(headers)
@@ -123,18 +135,15 @@ class Access:
         """The host that the client asked for; behind a proxy that says so, of the proxy."""
         return (self._trusts and forwarded_host(headers)) or headers.get(hdrs.HOST)
 
-    def _check_origin(self, headers: "CIMultiDictProxy[str]") -> None:
+    def _comes_from_elsewhere(self, headers: "CIMultiDictProxy[str]") -> bool:
         # The rules of Go's `http.CrossOriginProtection`, which needs no tokens in pages.
         origin, site = headers.get(hdrs.ORIGIN), headers.get(SEC_FETCH_SITE)
         if origin is not None and self._listed(origin):
-            return
+            return False
         if site is None:
             host = self._host(headers) or ""
-            same = origin is None or _authority(origin) == host.lower()
-        else:
-            same = site in ("same-origin", "none")
-        if not same:
-            raise OriginNotAllowed(origin or "another site")
+            return origin is not None and _authority(origin) != host.lower()
+        return site not in FROM_HERE
 
     def _listed(self, origin: str) -> bool:
         # Browsers send nothing else, and it is sent back as it is.
@@ -187,6 +196,25 @@ class Access:
                 "Access-Control-Max-Age": str(_MAX_AGE_S),
             }
             return web.Response(status=204, headers=headers)
+
+
+def is_link(headers: "CIMultiDictProxy[str]") -> bool:
+    """Whether a browser follows a link, to show what is there in place of the page it is on."""
+    where = headers.get(SEC_FETCH_MODE), headers.get(SEC_FETCH_DEST)
+    return where == ("navigate", "document")
+
+
+_ACCESS: Final = web.AppKey("primesvc.access", Access)
+
+
+def set_access(app: web.Application, access: Access) -> None:
+    """Make `access` what the handlers of `app` ask about requests that may start work."""
+    app[_ACCESS] = access
+
+
+def access_of(request: web.Request) -> Access:
+    """What the application lets through whose handler got the request, mounted or not."""
+    return request.app[_ACCESS]
 
 
 def _name(host: str) -> str:

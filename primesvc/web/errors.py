@@ -42,10 +42,10 @@ class Unauthorized(HttpError):
 class OriginNotAllowed(HttpError):
     """A web page of another site sent the request, and is none that may."""
 
-    def __init__(self, origin: str) -> None:
+    def __init__(self, origin: str | None) -> None:
         super().__init__(
-            f"pages of {origin[:200]} may not do this; --allow-origin (PRIMESVC_ALLOW_ORIGIN) "
-            "says which may"
+            f"pages of {(origin or 'another site')[:200]} may not do this; "
+            "--allow-origin (PRIMESVC_ALLOW_ORIGIN) says which may"
         )
 
 

@@ -48,7 +48,7 @@ def choose_format(request: web.Request) -> Format:
     """
     name = request.query.get("format")
     if name is None:
-        name = _by_accept(", ".join(request.headers.getall("Accept", [])))
+        name = _by_accept(_accept_of(request))
     if name not in FORMATS:
         raise NotAcceptable(f"the format {name[:60]!r} is not known", list(FORMATS))
     if wants_strings(request):
@@ -57,18 +57,37 @@ def choose_format(request: web.Request) -> Format:
     return FORMATS[name]
 
 
+def prefers_page(request: web.Request) -> bool:
+    """Whether a page is liked better than the primes in any format: by browsers, in general."""
+    header = _accept_of(request)
+    return "format" not in request.query and _best(header, [*_BY_TYPE, _PAGE]) == _PAGE
+
+
+_BY_TYPE: Final = {format_.media_type.partition(";")[0]: name for name, format_ in FORMATS.items()}
+
+_PAGE: Final = "text/html"
+
+
+def _accept_of(request: web.Request) -> str:
+    return ", ".join(request.headers.getall("Accept", []))
+
+
 def _by_accept(header: str) -> str:
+    best = _best(header, list(_BY_TYPE))
+    if best is None:
+        raise NotAcceptable(f"none of the formats is among {header[:200]!r}", list(FORMATS))
+    return _BY_TYPE[best]
+
+
+def _best(header: str, media_types: list[str]) -> str | None:
+    """The media type that an `Accept` header likes best: of several the first, None for none."""
     if not header.strip():
-        return next(iter(FORMATS))
+        return media_types[0]
     # Java's URLConnection sends `*/*; q=.2`, which the grammar does not know.
     ranges = parse_accept_header(_BARE_FRACTION.sub("0", header), MIMEAccept)
     # Parameters choose none of our formats: `application/json; charset=utf-8` means JSON.
     accept = MIMEAccept((range_.partition(";")[0].strip(), quality) for range_, quality in ranges)
-    names = {format_.media_type.partition(";")[0]: name for name, format_ in FORMATS.items()}
-    best = accept.best_match(list(names))
-    if best is None:
-        raise NotAcceptable(f"none of the formats is among {header[:200]!r}", list(FORMATS))
-    return names[best]
+    return accept.best_match(media_types)
 
 
 def choose_coding(request: web.Request) -> str | None:

@@ -15,6 +15,7 @@ from typing import Final, NamedTuple
 from aiohttp import web
 from werkzeug.http import parse_etags
 
+from primesvc.web.access import FROM_HERE, SEC_FETCH_DEST, SEC_FETCH_MODE, SEC_FETCH_SITE
 from primesvc.web.links import path_of
 from primesvc.web.streams import send_body
 
@@ -78,6 +79,16 @@ def _page(name: str) -> File:
 
 
 @cache
+def _page_of_range(*, asks: bool) -> File:
+    body = read_static("index.html")
+    if asks:
+        body = body.replace(b"<html ", b"<html data-asks ", 1)
+    file = _file(body, _HTML)
+    varies = f"Accept, {SEC_FETCH_SITE}, {SEC_FETCH_MODE}, {SEC_FETCH_DEST}"
+    return file._replace(headers={**file.headers, "Vary": varies})
+
+
+@cache
 def _static() -> dict[str, File]:
     return {
         name.rpartition("/")[2]: _file(read_static(name), type_) for name, type_ in _STATIC.items()
@@ -94,6 +105,15 @@ def _openapi(prefix: str) -> File:
 async def get_page(request: web.Request) -> web.StreamResponse:
     """GET /: the page."""
     return await answer(request, _page("index.html"))
+
+
+async def get_page_of_range(request: web.Request) -> web.StreamResponse:
+    """The page at the range of the query, filled in.
+
+    If the user asked for it here, and no page of another site, it is asked for at once.
+    """
+    asks = request.headers.get(SEC_FETCH_SITE) in FROM_HERE
+    return await answer(request, _page_of_range(asks=asks))
 
 
 async def get_reference(request: web.Request) -> web.StreamResponse:
@@ -128,6 +148,10 @@ async def answer(request: web.Request, file: File) -> web.StreamResponse:
     """Answer with a file, or 304 if the client has it already."""
     known = parse_etags(", ".join(request.headers.getall("If-None-Match", [])))
     if known.contains_weak(file.tag):
-        kept = {name: file.headers[name] for name in ("ETag", "Cache-Control")}
+        kept = {
+            name: file.headers[name]
+            for name in ("ETag", "Cache-Control", "Vary")
+            if name in file.headers
+        }
         return web.Response(status=304, headers=kept)
     return await send_body(request, file.body, file.headers, shared=True)

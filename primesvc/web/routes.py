@@ -2,12 +2,24 @@
 
 from aiohttp import web
 
-from primesvc.web import contract, downloads, events, handbook, jobs, numbers, operations, pages
+from primesvc.web import (
+    contract,
+    downloads,
+    events,
+    handbook,
+    jobs,
+    numbers,
+    one_call,
+    operations,
+    pages,
+)
 
 ROUTES = (
     # The original contract.
     web.post("/primes", contract.submit_range),
     web.get("/result/{id}", contract.get_result, name="result"),
+    # The same range as a file, in one call.
+    web.get("/primes", one_call.get_range),
     # The job API.
     web.post("/jobs", jobs.submit_job, name="jobs"),
     web.get("/jobs", jobs.list_jobs),

@@ -16,7 +16,8 @@ from typing import Final
 from aiohttp import HttpVersion11, web
 from multidict import CIMultiDict
 
-from primesvc.errors import PrimesvcError
+from primesvc.collect.plan import Plan
+from primesvc.errors import JobCancelled, PrimesvcError
 from primesvc.formats.coding import Assembly
 from primesvc.results.buffers import Lease
 from primesvc.results.layout import Layout
@@ -45,10 +46,9 @@ def _mark_seen(writing: "asyncio.Task[None]") -> None:
 class Sending:
     """The answer to one request for a virtual file; call one of its methods once."""
 
-    def __init__(self, request: web.Request, service: PrimeService, layout: Layout) -> None:
+    def __init__(self, request: web.Request, service: PrimeService) -> None:
         self._request = request
         self._service = service
-        self._layout = layout
         self._response: Stream
         self._lease: Lease
         """The memory that a large answer may take."""
@@ -57,23 +57,31 @@ class Sending:
         self._writing: asyncio.Task[None]
         """The last write: done when the client has taken its bytes, or is about to."""
 
-    async def whole(self, headers: "CIMultiDict[str]") -> web.StreamResponse:
+    async def whole(self, headers: "CIMultiDict[str]", layout: Layout) -> web.StreamResponse:
         """200 with the whole file; HEAD gets its length alone."""
-        headers["Content-Type"] = self._layout.format.media_type
-        length = self._layout.length
+        headers["Content-Type"] = layout.format.media_type
+        everything = ByteRange(0, layout.length)
         return await self._answer(
-            200, headers, length, lambda: self._send_range(ByteRange(0, length))
+            200, headers, layout, layout.length, lambda: self._send_range(layout, everything)
         )
 
-    async def one_range(self, headers: "CIMultiDict[str]", range_: ByteRange) -> web.StreamResponse:
+    async def one_range(
+        self, headers: "CIMultiDict[str]", layout: Layout, range_: ByteRange
+    ) -> web.StreamResponse:
         """206 with one byte range."""
-        headers["Content-Type"] = self._layout.format.media_type
-        headers["Content-Range"] = f"bytes {range_.first}-{range_.stop - 1}/{self._layout.length}"
+        headers["Content-Type"] = layout.format.media_type
+        headers["Content-Range"] = f"bytes {range_.first}-{range_.stop - 1}/{layout.length}"
         length = range_.stop - range_.first
-        return await self._answer(206, headers, length, lambda: self._send_range(range_))
+        return await self._answer(
+            206, headers, layout, length, lambda: self._send_range(layout, range_)
+        )
 
     async def many_ranges(
-        self, headers: "CIMultiDict[str]", ranges: list[ByteRange], multipart: Multipart
+        self,
+        headers: "CIMultiDict[str]",
+        layout: Layout,
+        ranges: list[ByteRange],
+        multipart: Multipart,
     ) -> web.StreamResponse:
         """206 with several byte ranges, in the order they were asked for."""
         headers["Content-Type"] = multipart.content_type
@@ -81,36 +89,75 @@ class Sending:
         async def send() -> None:
             for head, range_ in zip(multipart.heads, ranges, strict=True):
                 await self._write_patiently(head)
-                await self._send_range(range_)
+                await self._send_range(layout, range_)
             await self._write_patiently(multipart.tail)
 
-        return await self._answer(206, headers, multipart.length, send)
+        return await self._answer(206, headers, layout, multipart.length, send)
 
-    async def coded(self, headers: "CIMultiDict[str]", coding: str) -> web.StreamResponse:
+    async def coded(
+        self, headers: "CIMultiDict[str]", layout: Layout, coding: str
+    ) -> web.StreamResponse:
         """200 with the whole file in a content coding, whose length is not known before."""
-        headers["Content-Type"] = self._layout.format.media_type
-        headers["Content-Encoding"] = coding
-        assembly = Assembly(coding)
+        headers["Content-Type"] = layout.format.media_type
+
+        async def parts() -> AsyncGenerator[Layout, None]:
+            yield layout
+
+        return await self._answer(
+            200, headers, layout, None, self._sender(headers, parts(), coding)
+        )
+
+    async def growing(
+        self,
+        headers: "CIMultiDict[str]",
+        parts: AsyncGenerator[Layout, None],
+        plan: Plan,
+        coding: str | None,
+    ) -> web.StreamResponse:
+        """200 with a file of which one part after another becomes known, in all those of a plan.
+
+        Its length is not known before. It is cut where `parts` raises.
+        """
+        send = self._sender(headers, parts, coding)
+        with self._service.lease(plan) as self._lease:
+            return await self._send(200, headers, None, send)
+
+    def _sender(
+        self, headers: "CIMultiDict[str]", parts: AsyncGenerator[Layout, None], coding: str | None
+    ) -> Callable[[], Awaitable[None]]:
+        """What sends the parts of a file one after another, in a content coding or none."""
+        assembly = None
+        if coding is not None:
+            headers["Content-Encoding"] = coding
+            assembly = Assembly(coding)
 
         async def send() -> None:
-            await self._write_patiently(assembly.head())
-            await self._send_range(ByteRange(0, self._layout.length), coding, assembly)
-            await self._write_patiently(assembly.tail())
+            if assembly is not None:
+                await self._write_patiently(assembly.head())
+            async with aclosing(parts):
+                async for layout in parts:
+                    everything = ByteRange(0, layout.length)
+                    await self._send_range(layout, everything, coding, assembly)
+                    if not self._small:
+                        self._lease.reduce()  # the next part may be long in coming
+            if assembly is not None:
+                await self._write_patiently(assembly.tail())
 
-        return await self._answer(200, headers, None, send)
+        return send
 
     async def _answer(
         self,
         status: int,
         headers: "CIMultiDict[str]",
+        layout: Layout,
         length: int | None,
         send: Callable[[], Awaitable[None]],
     ) -> web.StreamResponse:
-        size = self._layout.length if length is None else length
+        size = layout.length if length is None else length
         self._small = size <= PLAIN_BODY_BYTES
         if self._small or self._request.method == "HEAD":
             return await self._send(status, headers, length, send)
-        with self._service.lease(self._layout) as self._lease:
+        with self._service.lease(layout.result.plan) as self._lease:
             return await self._send(status, headers, length, send)
 
     async def _send(
@@ -135,6 +182,9 @@ class Sending:
         except TimeoutError:
             log.info("a client took nothing of %s for too long: cut", self._request.path)
             response.cut()
+        except JobCancelled as error:
+            log.info("%s broke off: %s", self._request.path, error)
+            response.cut()
         except PrimesvcError as error:
             # The status is sent: a body that ends early is all that can tell of it now.
             log.error("%s broke off: %s", self._request.path, error)
@@ -146,13 +196,17 @@ class Sending:
         return response
 
     async def _send_range(
-        self, range_: ByteRange, coding: str | None = None, assembly: Assembly | None = None
+        self,
+        layout: Layout,
+        range_: ByteRange,
+        coding: str | None = None,
+        assembly: Assembly | None = None,
     ) -> None:
         at = range_.first
         slow = False
         while at < range_.stop:
             gentle = self._small or slow or not self._lease.extend()
-            parts = self._service.read(self._layout, at, range_.stop, coding=coding, gentle=gentle)
+            parts = self._service.read(layout, at, range_.stop, coding=coding, gentle=gentle)
             if gentle:
                 taken, data = await self._take(parts, assembly)
                 at += taken

@@ -12,6 +12,9 @@ from primesvc.web.context import context_of
 
 NOSNIFF: Final = istr("X-Content-Type-Options")
 
+CLIENT_LEFT: Final = 499
+"""The status that requests are counted under whose client did not wait for the answer."""
+
 PLAIN_BODY_BYTES: Final = 2**16
 """Bodies up to here are answered as one: as much as the transport takes without a wait."""
 

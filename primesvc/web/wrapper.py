@@ -24,14 +24,11 @@ from primesvc.web.access_log import AccessLog
 from primesvc.web.counters import Counters, Counts
 from primesvc.web.operations import OPEN_TO_ALL
 from primesvc.web.problems import from_error, from_http
-from primesvc.web.streams import NOSNIFF, Stream, set_more_headers, stream_of
+from primesvc.web.streams import CLIENT_LEFT, NOSNIFF, Stream, set_more_headers, stream_of
 
 log = logging.getLogger(__name__)
 
 REQUEST_ID: Final = istr("X-Request-ID")
-
-CLIENT_LEFT: Final = 499
-"""The status that requests are counted under whose client did not wait for the answer."""
 
 _ID: Final = re.compile(r"[A-Za-z0-9._~:/+=@-]{1,128}", re.ASCII)
 """What is taken over as the id of a request: what fits every log and every header."""

@@ -70,6 +70,9 @@ NUMBERS = {
     [
         "POST /primes?start_num={}&end_num=11",
         "POST /primes?start_num=4&end_num={}",
+        "GET /primes?start={}&end=11",
+        "GET /primes?start=4&end={}&format=csv",
+        "GET /primes?start=4&end=11&limit={}",
         "POST /jobs?start={}&end=11",
         "POST /jobs?start=4&end={}&dry_run=true",
         f"GET /jobs/{ID}/primes?offset={{}}",
@@ -250,6 +253,8 @@ def test_queries_in_other_encodings_are_refused(target: Target, text: str) -> No
     """Wherever something is read of them; and no line of a head can be put in by one."""
     for method, path in (
         ("POST", f"/primes?start_num={text}&end_num=11"),
+        ("GET", f"/primes?start={text}&end=11"),
+        ("GET", f"/primes?start=4&end=11&format={text}"),
         ("POST", f"/jobs?start={text}&end=11"),
         ("POST", f"/jobs?start=4&end=11&kind={text}"),
         ("GET", f"/jobs?state={text}"),

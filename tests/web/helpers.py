@@ -8,9 +8,11 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import NoReturn, ParamSpec, TypeVar
 
-from aiohttp import web
+from aiohttp import AddrInfoType, web
+from aiohttp.test_utils import get_port_socket
 
 from primesvc import Range, Settings, create_app
+from tests.helpers import WAIT_S
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -138,3 +140,44 @@ async def raw_download(
         assert status.split()[1] == "200", head
         headers = {k.lower(): v.strip() for k, _, v in (line.partition(":") for line in lines)}
         yield RawDownload(sock, int(headers["content-length"]), body)
+
+
+def narrow_server(host: str, port: int, family: socket.AddressFamily) -> socket.socket:
+    """A socket whose connections keep little of what is sent and not taken yet."""
+    sock = get_port_socket(host, port, family)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2**16)
+    return sock
+
+
+def narrow_client(address: AddrInfoType) -> socket.socket:
+    """A socket that is offered little at a time."""
+    sock = socket.socket(*address[:3])
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2**16)
+    sock.setblocking(False)
+    return sock
+
+
+async def raw_exchange(address: tuple[str, int], request: str) -> bytes:
+    """All that the server sends for these bytes until it closes the connection."""
+    async with asyncio.timeout(WAIT_S):
+        reader, writer = await asyncio.open_connection(*address)
+        writer.write(request.encode())
+        data = await reader.read()
+        writer.close()
+        await writer.wait_closed()
+    return data
+
+
+@asynccontextmanager
+async def serve(
+    app: web.Application, *, handler_cancellation: bool
+) -> AsyncIterator[tuple[web.Server, int]]:
+    """Run the application as an embedder does; give its server and its port."""
+    runner = web.AppRunner(app, handler_cancellation=handler_cancellation, shutdown_timeout=1.0)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        assert runner.server is not None
+        yield runner.server, runner.addresses[0][1]
+    finally:
+        await runner.cleanup()

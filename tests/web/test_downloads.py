@@ -5,7 +5,6 @@ import hashlib
 import io
 import re
 import shutil
-import socket
 from collections.abc import Callable, Mapping
 from email.utils import parsedate_to_datetime
 from itertools import product
@@ -17,8 +16,8 @@ import numpy as np
 import pandas as pd  # type: ignore[import-untyped]  # it ships no stubs
 import pyarrow as pa  # type: ignore[import-untyped]  # it ships no stubs
 import pytest
-from aiohttp import AddrInfoType, ClientSession, TCPConnector
-from aiohttp.test_utils import TestServer, get_port_socket
+from aiohttp import ClientSession, TCPConnector
+from aiohttp.test_utils import TestServer
 from multidict import CIMultiDict
 from numpy.typing import NDArray
 from pytest_aiohttp.plugin import AiohttpClient
@@ -32,7 +31,13 @@ from tests.formats.files import EVERY_FORMAT, decoded, file_of, primes_of
 from tests.helpers import WAIT_S, assert_problem, eventually, finished, idle, submit
 from tests.oracles import PI_OF_POWERS, primes_between
 from tests.web.downloads import Downloads
-from tests.web.helpers import FaultyExecutor, raw_download
+from tests.web.helpers import (
+    FaultyExecutor,
+    narrow_client,
+    narrow_server,
+    raw_download,
+    raw_exchange,
+)
 
 SMALL = (0, 100)
 MEDIUM = (0, 3 * 10**6)
@@ -604,21 +609,6 @@ async def test_a_coded_file_decodes_to_the_plain_one(downloads: Downloads, codin
         assert decoded(coding, page.body) == file_of(name, 101, 149)
 
 
-def narrow_server(host: str, port: int, family: socket.AddressFamily) -> socket.socket:
-    """A socket whose connections keep little of what is sent and not taken yet."""
-    sock = get_port_socket(host, port, family)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2**16)
-    return sock
-
-
-def narrow_client(address: AddrInfoType) -> socket.socket:
-    """A socket that is offered little at a time."""
-    sock = socket.socket(*address[:3])
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2**16)
-    sock.setblocking(False)
-    return sock
-
-
 @pytest.mark.usefixtures("far_away")
 @pytest.mark.parametrize("coding", ["gzip", "zstd"])
 async def test_a_slow_client_gets_the_right_coded_bytes(
@@ -673,22 +663,11 @@ async def test_head_of_a_coded_file_has_no_body(downloads: Downloads, coding: st
     without_chunks = [item for item in lasting(get.headers) if item[0] != "transfer-encoding"]
     assert lasting(head.headers) == without_chunks
     request = f"HEAD {path} HTTP/1.1\r\nHost: x\r\nAccept-Encoding: {coding}\r\n"
-    data = await raw_exchange(downloads, f"{request}\r\n{request}Connection: close\r\n\r\n")
+    data = await raw_exchange(downloads.address, f"{request}\r\n{request}Connection: close\r\n\r\n")
     first, second, end = data.split(b"\r\n\r\n")
     assert first.startswith(b"HTTP/1.1 200 OK\r\n")
     assert second.startswith(b"HTTP/1.1 200 OK\r\n")
     assert end == b""
-
-
-async def raw_exchange(downloads: Downloads, request: str) -> bytes:
-    """All that the server sends for these bytes until it closes the connection."""
-    async with asyncio.timeout(WAIT_S):
-        reader, writer = await asyncio.open_connection(*downloads.address)
-        writer.write(request.encode())
-        data = await reader.read()
-        writer.close()
-        await writer.wait_closed()
-    return data
 
 
 @pytest.mark.usefixtures("far_away")
@@ -699,7 +678,7 @@ async def test_clients_of_http_1_0_know_where_a_coded_file_ends(
     """Without chunks and without a length, only the end of the connection ends a body."""
     path = await downloads.path(*MEDIUM)
     data = await raw_exchange(
-        downloads,
+        downloads.address,
         f"GET {path} HTTP/1.0\r\nAccept-Encoding: gzip\r\nConnection: {connection}\r\n\r\n",
     )
     head, _, body = data.partition(b"\r\n\r\n")
@@ -724,7 +703,8 @@ async def test_a_file_that_breaks_off_is_cut(
         path = await downloads.path(0, 3 * 10**7)
         executor.fault = fault
         data = await raw_exchange(
-            downloads, f"GET {path} HTTP/1.1\r\nHost: x\r\nAccept-Encoding: {accepts}\r\n\r\n"
+            downloads.address,
+            f"GET {path} HTTP/1.1\r\nHost: x\r\nAccept-Encoding: {accepts}\r\n\r\n",
         )
         await eventually(lambda: idle(downloads.service))
         await downloads.client.close()

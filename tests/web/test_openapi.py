@@ -115,14 +115,15 @@ def test_it_has_the_choices_that_the_code_has() -> None:
     assert set(SCHEMAS["Facts"]["properties"]["phase"]["enum"]) == {
         phase.value for phase in Readiness
     }
-    parameters = operations()["/jobs/{id}/primes", "GET"]["parameters"]
-    by_name = {parameter["name"]: parameter for parameter in map(resolved, parameters)}
-    assert by_name["format"]["schema"]["enum"] == list(FORMATS)
-    assert by_name["numbers"]["schema"]["enum"] == list(NUMBERS)
+    parameters = DOCUMENT["components"]["parameters"]
+    assert parameters["format"]["schema"]["enum"] == list(FORMATS)
+    assert parameters["numbers"]["schema"]["enum"] == list(NUMBERS)
     estimate = SCHEMAS["Estimate"]["properties"]["estimate"]["properties"]
     assert estimate["bytes"]["required"] == list(FORMATS)
-    content = operations()["/jobs/{id}/primes", "GET"]["responses"]["200"]["content"]
-    assert list(content) == [f.media_type.partition(";")[0] for f in FORMATS.values()]
+    types = [f.media_type.partition(";")[0] for f in FORMATS.values()]
+    for path, more in (("/jobs/{id}/primes", []), ("/primes", ["text/html"])):
+        content = operations()[path, "GET"]["responses"]["200"]["content"]
+        assert list(content) == [*more, *types]
     assert SCHEMAS["NumberList"]["properties"]["numbers"]["maxItems"] == MAX_NUMBERS
     posted = operations()["/numbers", "POST"]["description"]
     assert f"{numbers.MAX_LIST_BYTES:,} bytes" in posted
@@ -208,6 +209,19 @@ async def test_answers_are_as_it_says(client: Client) -> None:
     await ask("POST", "/primes?start_num=4&end_num=11", 200)
     await ask("POST", "/primes?start_num=4", 400)
     await ask("POST", f"/primes?start_num=4&end_num={2**64}", 422)
+    await ask("GET", "/primes?start=4&end=11&offset=1&limit=1", 200)
+    for accept in ("text/html", "text/csv"):
+        whole = await ask("GET", "/primes?start=4&end=11", 200, headers={"Accept": accept})
+        known = {"Accept": accept, "If-None-Match": whole.headers["ETag"]}
+        await ask("GET", "/primes?start=4&end=11", 304, headers=known)
+    await ask("GET", "/primes?start=4&end=11", 206, headers={"Range": "bytes=0-3"})
+    await ask("GET", "/primes?start=4&end=11", 412, headers={"If-Match": '"x"'})
+    await ask("GET", "/primes?start=4&end=11", 416, headers={"Range": "bytes=9999-"})
+    await ask("GET", "/primes?start=4&end=11&format=xml", 406)
+    await ask("GET", "/primes?start=4", 400)
+    await ask("GET", "/primes?start=0&end=2^64", 422)
+    await ask("GET", "/primes?start=0&end=1e12&limit=3", 200)
+    await ask("HEAD", "/primes?start=0&end=1e13", 200)
     await ask("GET", f"/result/{done}", 200)
     await ask("GET", f"/result/{done}", 206, headers={"Range": "bytes=0-3"})
     await ask("GET", f"/result/{done}", 206, headers={"Range": "bytes=0-3,5-6"})
@@ -272,8 +286,8 @@ async def test_refusals_are_as_it_says(aiohttp_client: AiohttpClient) -> None:
             (await api.request(method, concrete)).problem(401, "unauthorized")
         answer = await api.request(method, concrete, headers={"Host": "example.org"})
         answer.problem(421, "host-not-allowed")
-        if method in ("POST", "DELETE"):
-            headers = {"Sec-Fetch-Site": "cross-site"}
+        if method in ("POST", "DELETE") or path == "/primes":
+            headers = {"Sec-Fetch-Site": "cross-site", "Authorization": "Bearer secret"}
             answer = await api.request(method, concrete, headers=headers)
             answer.problem(403, "origin-not-allowed")
 

@@ -208,7 +208,7 @@ PATHS = [
     "/", "/docs/", "/openapi.json", "/static/page.js", "/health/live", "/health/ready", "/metrics",
     "/jobs", "/jobs/{id}", "/jobs/{id}/primes", "/jobs/{id}/primes?format=npy&offset=0&limit=1",
     "/jobs/{id}/primes?offset=99", "/jobs/{id}/events", "/result/{id}", f"/result/{NO_JOB}",
-    "/nothing", "/primes",
+    "/nothing", "/primes", "/primes?start=4&end=11", "/primes?start=0&end=1e12&limit=9",
 ]  # fmt: skip
 
 

@@ -2,9 +2,8 @@
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, suppress
 from itertools import cycle
 from typing import Final
 
@@ -19,7 +18,7 @@ from primesvc import PrimeService, Range, Settings, create_app, service_of
 from primesvc.sieve.engine import load_engine
 from primesvc.web import sending
 from tests.helpers import WAIT_S, eventually, submit
-from tests.web.helpers import FaultyExecutor, RawDownload, raw_download
+from tests.web.helpers import FaultyExecutor, RawDownload, raw_download, serve
 
 Client = TestClient[web.Request, web.Application]
 
@@ -108,21 +107,6 @@ def idle(service: PrimeService) -> bool:
     waiting = any(not call.done.done() for queue in dispatcher._waiting for call in queue.calls)
     arena = getattr(service.runtime.backend, "_arena", None)
     return not (dispatcher._running or waiting) and (arena is None or arena.free == arena.slots)
-
-
-@asynccontextmanager
-async def serve(
-    app: web.Application, *, handler_cancellation: bool
-) -> AsyncIterator[tuple[web.Server, int]]:
-    """Run the application as an embedder does; give its server and its port."""
-    runner = web.AppRunner(app, handler_cancellation=handler_cancellation, shutdown_timeout=1.0)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        assert runner.server is not None
-        yield runner.server, runner.addresses[0][1]
-    finally:
-        await runner.cleanup()
 
 
 def address(client: Client) -> tuple[str, int]:

@@ -6,7 +6,9 @@ const RECENT_SIZE = 10;
 const TYPING_MS = 250;
 const BUSY_MS = 2000;
 const IDLE_MS = 15000;
+const QUICK_S = 2;
 const FORMATS = { json: "JSON", ndjson: "JSON lines", text: "Text", csv: "CSV", npy: "NumPy", arrow: "Arrow" };
+const SELECTION = ["pattern", "modulus", "residue"];
 const UNFINISHED = ["queued", "running"];
 
 const $ = (id) => document.getElementById(id);
@@ -47,11 +49,16 @@ const jobPath = (id, rest = "") => `jobs/${encodeURIComponent(id)}${rest}`;
 
 const whole = (digits) => BigInt(digits).toLocaleString();
 
-const rangeOf = (job) => `${whole(job.start)} … ${whole(job.end)}`;
+/** Which of the primes are asked for: of a job's document, or of what was read from the address. */
+const selectionOf = (job) => Object.fromEntries(SELECTION.filter((name) => job[name]).map((name) => [name, job[name]]));
+
+const wordsOf = (job) => Object.entries(selectionOf(job)).map((pair) => pair.join(" "));
+
+const rangeOf = (job) => [`${whole(job.start)} … ${whole(job.end)}`, ...wordsOf(job)].join(", ");
 
 /** The same as elements, for a line breaks between the numbers only. */
 function rangeSpans(job) {
-  return [`${whole(job.start)} …`, whole(job.end)].flatMap((text, at) => {
+  return [`${whole(job.start)} …`, whole(job.end), ...wordsOf(job).map((words) => `· ${words}`)].flatMap((text, at) => {
     const span = document.createElement("span");
     span.textContent = text;
     return at ? [" ", span] : [span];
@@ -105,10 +112,11 @@ function say(text) {
 
 let typing;
 let estimating;
+let selection = {}; // of the address: the form has no fields for it
 
 function asked() {
   const form = new FormData($("ask"));
-  return { start: form.get("start").trim(), end: form.get("end").trim(), kind: form.get("kind") };
+  return { start: form.get("start").trim(), end: form.get("end").trim(), kind: form.get("kind"), ...selection };
 }
 
 function showAskError(problem) {
@@ -119,14 +127,14 @@ function showAskError(problem) {
   }
 }
 
-/** Say about what the range in the form would give and cost. */
+/** Say about what the range in the form would give and cost; in how many seconds, if it can be asked for. */
 async function estimate() {
   estimating?.abort();
   const wish = asked();
   if (!wish.start || !wish.end) {
     $("estimate").textContent = "";
     showAskError(null);
-    return;
+    return Infinity;
   }
   estimating = new AbortController();
   try {
@@ -136,16 +144,29 @@ async function estimate() {
       signal: estimating.signal,
     });
     const { count, bytes, seconds } = data.estimate;
-    const parts = [`About ${whole(count)} primes`];
+    const parts = [`About ${whole(count)} primes`, ...wordsOf(wish)];
     if (wish.kind === "primes") parts.push(`${size(bytes.text)} as text`);
     parts.push(`about ${duration(seconds)} of work here`);
     $("estimate").textContent = parts.join(" · ");
     showAskError(null);
+    return seconds;
   } catch (error) {
-    if (error.name === "AbortError") return;
+    if (error.name === "AbortError") return Infinity;
     $("estimate").textContent = "";
     showAskError(error);
+    return Infinity;
   }
+}
+
+/** Fill in the range that the address names; ask for it if the user did and it takes no time. */
+async function fillIn() {
+  const query = Object.fromEntries(new URLSearchParams(location.search));
+  for (const name of ["start", "end"]) {
+    if (name in query) $(name).value = query[name];
+  }
+  selection = selectionOf(query);
+  const seconds = await estimate();
+  if (seconds <= QUICK_S && "asks" in document.documentElement.dataset) submit(asked());
 }
 
 function estimateSoon() {
@@ -453,7 +474,7 @@ $("ask").addEventListener("submit", (event) => {
 });
 $("cancel").addEventListener("click", () => act(cancelJob, shown, "job-error"));
 $("delete").addEventListener("click", () => act(deleteJob, shown, "job-error"));
-$("again").addEventListener("click", () => submit({ start: shown.start, end: shown.end, kind: shown.kind }));
+$("again").addEventListener("click", () => submit({ start: shown.start, end: shown.end, kind: shown.kind, ...selectionOf(shown) }));
 $("first").addEventListener("click", () => showPage(0n));
 $("previous").addEventListener("click", () => showPage(page.offset > BigInt(PAGE_SIZE) ? page.offset - BigInt(PAGE_SIZE) : 0n));
 $("next").addEventListener("click", () => showPage(page.offset + BigInt(PAGE_SIZE)));
@@ -466,5 +487,6 @@ document.addEventListener("visibilitychange", () => {
   if (!document.hidden) recentSoon(0);
 });
 addEventListener("hashchange", follow);
-follow();
+if (location.hash) follow();
+else if (location.search) fillIn();
 showRecent();

@@ -1,6 +1,7 @@
 """The program as a process: a server that can be asked, watched, signalled, and a slow client."""
 
 import contextlib
+import json
 import os
 import queue
 import re
@@ -10,10 +11,11 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 from urllib.parse import urlsplit
 
 import psutil
@@ -37,6 +39,18 @@ Here = Callable[..., tuple[int, str, str]]
 """Of the fixture `here`: runs the program in this process; its exit code, output and errors."""
 
 READY = re.compile(r"primesvc serves on (http://\S+) \((\w+ [\w.]+, )+2 workers\)")
+
+
+def ask(url: str, method: str = "GET", **headers: str) -> tuple[int, dict[str, Any]]:
+    """Status and document of an answer; underscores in names of headers are hyphens."""
+    sent = {name.replace("_", "-"): text for name, text in headers.items()}
+    request = urllib.request.Request(url, method=method, headers=sent)  # noqa: S310 - it is http
+    try:
+        with urllib.request.urlopen(request, timeout=WAIT_S) as response:  # noqa: S310
+            return response.status, json.loads(response.read())
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, json.loads(error.read())
 
 
 def environ(**variables: str) -> dict[str, str]:

@@ -12,18 +12,26 @@ import stat
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 import psutil
 import pytest
 
 from tests.helpers import WAIT_S
-from tests.program import FILE, MODULE, SOON_S, Here, Server, SlowReader, environ, eventually, run
+from tests.program import (
+    FILE,
+    MODULE,
+    SOON_S,
+    Here,
+    Server,
+    SlowReader,
+    ask,
+    environ,
+    eventually,
+    run,
+)
 
 pytestmark = [
     pytest.mark.process,
@@ -52,18 +60,6 @@ def start() -> Iterator[Start]:
 def path(tmp_path: Path) -> Path:
     """Where a Unix socket can be; with a blank, as some paths have."""
     return tmp_path / "a socket"
-
-
-def ask(url: str, method: str = "GET", **headers: str) -> tuple[int, dict[str, Any]]:
-    """Status and document of an answer; underscores in names of headers are hyphens."""
-    sent = {name.replace("_", "-"): text for name, text in headers.items()}
-    request = urllib.request.Request(url, method=method, headers=sent)  # noqa: S310 - it is http
-    try:
-        with urllib.request.urlopen(request, timeout=WAIT_S) as response:  # noqa: S310
-            return response.status, json.loads(response.read())
-    except urllib.error.HTTPError as error:
-        with error:
-            return error.code, json.loads(error.read())
 
 
 def ask_socket(path: Path, target: str, host: str = "localhost") -> tuple[int, bytes]:

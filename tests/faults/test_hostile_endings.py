@@ -51,18 +51,23 @@ def test_who_sends_no_more_gets_the_answer(target: Target, request_: bytes) -> N
         assert is_closed(client)
 
 
+def assert_answered(client: socket.socket, number: int) -> None:
+    """After the end of what was sent so many answers come, and then the end."""
+    client.shutdown(socket.SHUT_WR)
+    answer = receive(client)
+    for _ in range(number - 1):
+        assert answer.status == 200
+        answer = receive(client, answer.rest)
+    assert answer.status == 200
+    assert is_closed(client)
+
+
 def test_all_that_was_asked_before_the_end_is_answered(target: Target) -> None:
     """Hundreds of requests in one go, and then the end."""
     number = 300
     with target.attacked(), target.connect() as client:
         client.sendall(ALIVE * number)
-        client.shutdown(socket.SHUT_WR)
-        answer = receive(client)
-        for _ in range(number - 1):
-            assert answer.status == 200
-            answer = receive(client, answer.rest)
-        assert answer.status == 200
-        assert is_closed(client)
+        assert_answered(client, number)
 
 
 def test_who_reads_slowly_after_the_end_gets_all_answers(target: Target) -> None:
@@ -70,13 +75,7 @@ def test_who_reads_slowly_after_the_end_gets_all_answers(target: Target) -> None
     number = 400
     with target.attacked(), target.connect(receives_bytes=4096) as client:
         client.sendall(get("/static/page.js") * number)
-        client.shutdown(socket.SHUT_WR)
-        answer = receive(client)
-        for _ in range(number - 1):
-            assert answer.status == 200
-            answer = receive(client, answer.rest)
-        assert answer.status == 200
-        assert is_closed(client)
+        assert_answered(client, number)
 
 
 def test_who_sends_no_more_gets_the_file(target: Target) -> None:

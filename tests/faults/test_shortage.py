@@ -1,6 +1,5 @@
 """Servers that may have few processes, threads or descriptors: what they say, how they recover."""
 
-import json
 import os
 import re
 import resource
@@ -8,7 +7,6 @@ import shutil
 import signal
 import subprocess
 import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -17,7 +15,7 @@ import psutil
 import pytest
 
 from tests.helpers import WAIT_S
-from tests.program import MODULE, SOON_S, Server, eventually
+from tests.program import MODULE, SOON_S, Server, ask, eventually
 
 pytestmark = [
     pytest.mark.slow,
@@ -44,13 +42,7 @@ class Short(Server):
 
     def ask(self, path: str, method: str = "GET") -> tuple[int, Any]:
         """The status and the document of an answer."""
-        request = urllib.request.Request(self.url + path, method=method)  # noqa: S310 - it is http
-        try:
-            with urllib.request.urlopen(request, timeout=WAIT_S) as response:  # noqa: S310
-                return response.status, json.loads(response.read())
-        except urllib.error.HTTPError as error:
-            with error:
-                return error.code, json.loads(error.read())
+        return ask(self.url + path, method)
 
     def try_to_ask(self) -> int:
         """The status of an answer; 0 if the connection made room for others before it asked."""

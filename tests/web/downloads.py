@@ -3,35 +3,19 @@
 import asyncio
 import email
 import email.message
-from dataclasses import dataclass
 from typing import Any
 
 from aiohttp.test_utils import TestClient
-from multidict import CIMultiDict, CIMultiDictProxy
+from multidict import CIMultiDict
 from yarl import URL
 
 from primesvc import PrimeService
 from tests.helpers import WAIT_S, finished
+from tests.web import api
 
 
-@dataclass(frozen=True)
-class Answer:
+class Answer(api.Answer):
     """An answer, with its body as it was sent."""
-
-    status: int
-    headers: CIMultiDictProxy[str]
-    body: bytes
-
-    @property
-    def links(self) -> dict[str, str]:
-        """The references of the `Link` header, by relation."""
-        links = {}
-        for value in self.headers.getall("Link", []):
-            reference, _, relation = value.partition("; ")
-            assert reference[0] == "<"
-            assert reference[-1] == ">"
-            links[relation.removeprefix('rel="').removesuffix('"')] = reference[1:-1]
-        return links
 
     @property
     def parts(self) -> list[tuple[str, str, bytes]]:

@@ -17,7 +17,7 @@ from pytest_aiohttp.plugin import AiohttpClient
 from primesvc import PrimeService, Range, Settings, create_app, service_of
 from primesvc.sieve.engine import load_engine
 from primesvc.web import sending
-from tests.helpers import WAIT_S, eventually, submit
+from tests.helpers import WAIT_S, eventually, idle, submit
 from tests.web.helpers import FaultyExecutor, RawDownload, raw_download, serve
 
 Client = TestClient[web.Request, web.Application]
@@ -96,17 +96,6 @@ async def read_to_the_end(raw: RawDownload) -> int:
         while part := await read_some(raw, 2**20):
             size += len(part)
     return size
-
-
-def idle(service: PrimeService) -> bool:
-    """Whether no call runs or waits and no shared memory is leased.
-
-    Looks behind the public face: that nothing is left over shows nowhere else.
-    """
-    dispatcher = service.runtime.dispatcher
-    waiting = any(not call.done.done() for queue in dispatcher._waiting for call in queue.calls)
-    arena = getattr(service.runtime.backend, "_arena", None)
-    return not (dispatcher._running or waiting) and (arena is None or arena.free == arena.slots)
 
 
 def address(client: Client) -> tuple[str, int]:

@@ -432,7 +432,7 @@ async def test_browsers_are_shown_the_page(
 ) -> None:
     """What prefers HTML gets the page, below any prefix; a format that is named goes before."""
     client = await aiohttp_client(mounted(settings, prefix))
-    path = prefix + LONG_PATH
+    path = prefix + SMALL
     for accept, query, is_page in (
         (BROWSER, "", True),
         (BROWSER, "&format=csv&limit=1", False),

@@ -146,7 +146,8 @@ async function estimate() {
     const { count, bytes, seconds } = data.estimate;
     const parts = [`About ${whole(count)} primes`, ...wordsOf(wish)];
     if (wish.kind === "primes") parts.push(`${size(bytes.text)} as text`);
-    parts.push(`about ${duration(seconds)} of work here`);
+    const work = duration(seconds);
+    parts.push(`${work.startsWith("less") ? "" : "about "}${work} of work here`);
     $("estimate").textContent = parts.join(" · ");
     showAskError(null);
     return seconds;

@@ -13,12 +13,13 @@ from typing import Any, Final, Protocol, cast
 
 from aiohttp import StreamReader, web
 
+from primesvc.web.bodies import WANTED_BYTES
 from primesvc.web.problems import from_http
 
 log = logging.getLogger(__name__)
 
 MAX_SURPLUS_BYTES: Final = 2**15
-"""Bytes that are parsed of a body that nobody asked for: twice the longest one that is read."""
+"""Bytes that are parsed of a body that nobody asked for; of another one, twice what is wanted."""
 
 RECEIVED_BYTES: Final = 2**14
 """Bytes that the system keeps of what a client sends until it is read: a request has less.
@@ -152,7 +153,8 @@ class Connection(web.RequestHandler):
     def _count(self, size: int) -> None:
         """Stop to read a body that nobody asked for, instead of parsing it as fast as it comes."""
         self.surplus_bytes += size
-        if self.surplus_bytes > MAX_SURPLUS_BYTES:
+        wanted = 0 if self.request is None else self.request.get(WANTED_BYTES, 0)
+        if self.surplus_bytes > max(MAX_SURPLUS_BYTES, 2 * wanted):  # chunks have a frame
             self.close()  # once the request under way is answered; until then nothing is parsed
 
     def resume_writing(self) -> None:

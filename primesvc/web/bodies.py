@@ -11,6 +11,9 @@ from primesvc.web.errors import PayloadTooLarge, RequestTimedOut, UnsupportedMed
 MAX_BODY_BYTES: Final = 16 * 2**10
 """Bytes of a body at the most; what a job needs takes 100."""
 
+WANTED_BYTES: Final = web.RequestKey("wanted_bytes", int)
+"""Of a request whose body is read: how long it may be. Others' connections stop to parse them."""
+
 BODY_TIMEOUT_S: Final = 10.0
 """Seconds a client has to send its body."""
 
@@ -42,6 +45,7 @@ async def _read(request: web.Request, max_bytes: int) -> bytes:
     if (request.content_length or 0) > max_bytes:
         raise PayloadTooLarge(max_bytes)
     data = bytearray()
+    request[WANTED_BYTES] = max_bytes
     try:
         async with asyncio.timeout(BODY_TIMEOUT_S):
             while chunk := await request.content.read(max_bytes + 1):

@@ -132,6 +132,19 @@ def test_broken_chunks_are_refused(target: Target, path: str, chunk: bytes) -> N
     is_refused(target, get(path, JSON, "Transfer-Encoding: chunked", method="POST") + chunk)
 
 
+@pytest.mark.parametrize("chunked", [False, True])
+def test_a_long_body_that_is_wanted_is_read(target: Target, chunked: bool) -> None:
+    """It is no attack, though many times as long as what is read of one that nobody wants."""
+    body = b'{"numbers": [' + b"101, " * 50_000 + b"100]}"
+    headers = [JSON]
+    if chunked:
+        headers.append("Transfer-Encoding: chunked")
+        body = f"{len(body):x}\r\n".encode() + body + b"\r\n0\r\n\r\n"
+    answer = ask(target, post("/numbers", *headers, body=body))
+    assert answer.status == 200, answer
+    assert answer.json()["prime"] == [True] * 50_000 + [False]
+
+
 def test_what_others_use_http_for_is_declined(target: Target) -> None:
     """Tunnels, upgrades, expectations: nothing that is refused by a traceback or an open end."""
     upgrade = ("Connection: Upgrade", "Upgrade: {}", "Sec-WebSocket-Version: 13")

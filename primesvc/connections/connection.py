@@ -1,17 +1,17 @@
 """A connection that knows what it waits for on the side of its client.
 
-It adds to aiohttp's the callbacks of its protocol and what a handler around all
-handlers tells it, and reads nothing behind aiohttp's public face.
+It adds to aiohttp's the callbacks of its protocol, and the two calls that aiohttp makes
+where a request begins and ends, and reads nothing behind aiohttp's public face.
 """
 
 import asyncio
 import logging
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from enum import Enum
 from typing import Any, Final, Protocol, cast
 
-from aiohttp import StreamReader, web
+from aiohttp import EMPTY_PAYLOAD, StreamReader, web
 
 from primesvc.web.bodies import WANTED_BYTES
 from primesvc.web.problems import from_http
@@ -74,9 +74,9 @@ class Connection(web.RequestHandler):
         self.wire: asyncio.Transport
         """The transport, also when aiohttp has closed it and it is still to be flushed."""
         self.request: web.BaseRequest | None = None
-        """The request whose handler runs."""
+        """The request under way."""
         self.body: StreamReader | None = None
-        """What is still to come of the body of the request before, which nobody asked for."""
+        """The body of the request under way, or of the last one if nobody asked for all of it."""
         self.surplus_bytes = 0
         """Bytes that came of the body of the last request, without those beside its head."""
         self.made_s = 0.0
@@ -116,10 +116,12 @@ class Connection(web.RequestHandler):
             return Wait.HEAD, self.head_s
         return None
 
-    def end(self, request: web.BaseRequest) -> None:
-        """The handler has ended, and its answer is about to be handed to the transport."""
-        body = request.content
-        self.body = None if body.is_eof() else body
+    def log_access(
+        self, request: web.BaseRequest, response: web.StreamResponse, time: float | None
+    ) -> None:
+        """A request ends: its answer was handed to the transport. No log is kept here."""
+        if self.body is not None and self.body.is_eof():
+            self.body = None
         self.request = None
         self.ended_s = self.clock()
         if self.half_closed:
@@ -144,8 +146,7 @@ class Connection(web.RequestHandler):
     def data_received(self, data: bytes) -> None:
         """Note whether what came begins a head, or belongs to a body that is too long."""
         _receive(self, data)
-        body = self.body if self.request is None else self.request.content
-        if body is not None and not body.is_eof():
+        if self.body is not None and not self.body.is_eof():
             self._count(len(data))
         elif data and self.request is None and self.head_s is None:
             self.head_s = self.clock()
@@ -166,8 +167,7 @@ class Connection(web.RequestHandler):
     def eof_received(self) -> bool:  # type: ignore[override] # asyncio takes an answer
         """The client sends no more; whether the connection stays open, for it may read on."""
         self.half_closed = True
-        body = self.body if self.request is None else self.request.content
-        if body is not None and not body.is_eof():
+        if self.body is not None and not self.body.is_eof():
             return False  # the rest of it will not come
         self._leave_soon()
         return True
@@ -201,7 +201,7 @@ class Connection(web.RequestHandler):
         return answer
 
 
-Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+RequestFactory = Callable[[Any, StreamReader, Any, Any, Any], web.BaseRequest]
 
 
 def protocol_factory(
@@ -211,22 +211,22 @@ def protocol_factory(
 
     `options` are those of `web.RequestHandler`.
     """
-    server.request_handler = _told(server.request_handler)
+    server.request_factory = _told(server.request_factory)
     loop = asyncio.get_running_loop()
     return lambda: Connection(server, gate, loop=loop, **options)
 
 
-def _told(handler: Handler) -> Handler:
-    """The handler of all requests, which tells their connections when it begins and ends."""
+def _told(make_request: RequestFactory) -> RequestFactory:
+    """The same, and tells the connection of a request that it begins."""
 
-    async def handle(request: web.BaseRequest) -> web.StreamResponse:
-        connection: Connection = request.protocol  # type: ignore[assignment] # we made it
+    def make(
+        message: Any, body: StreamReader, connection: Any, writer: Any, task: Any
+    ) -> web.BaseRequest:
+        request = make_request(message, body, connection, writer, task)
         connection.request = request
-        connection.body = connection.head_s = None
+        connection.body = None if body is EMPTY_PAYLOAD else body
+        connection.head_s = None
         connection.surplus_bytes = 0
-        try:
-            return await handler(request)
-        finally:
-            connection.end(request)
+        return request
 
-    return handle
+    return make

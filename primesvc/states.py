@@ -19,4 +19,7 @@ class State(StrEnum):
         return self in _FINAL
 
 
+SUCCEEDED: Final = State.SUCCEEDED
+"""By itself, for what is asked most: Python 3.11 takes 0.2 µs to look up a member of an enum."""
+
 _FINAL: Final = frozenset({State.SUCCEEDED, State.FAILED, State.CANCELLED})

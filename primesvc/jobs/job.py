@@ -10,22 +10,12 @@ final. All transitions are methods of `Job`.
 
 import asyncio
 import time
-import uuid
-from typing import Final
 
 from primesvc.collect.collected import Collected
 from primesvc.errors import InvalidParameter, JobCancelled, JobFailed, JobNotFinished
 from primesvc.kinds.base import Question, Work
 from primesvc.sieve.range import Range
 from primesvc.states import State
-
-NAMESPACE: Final = uuid.uuid5(uuid.NAMESPACE_URL, "urn:primesvc:job")
-"""What ids are derived from; another value would change the id of every question."""
-
-
-def job_id(question: Question) -> str:
-    """The id of the job for a question: the same after a restart and on every replica."""
-    return str(uuid.uuid5(NAMESPACE, question.key))
 
 
 class Job:
@@ -37,7 +27,7 @@ class Job:
     )  # fmt: skip
 
     def __init__(self, question: Question, work: Work) -> None:
-        self.id = job_id(question)
+        self.id = question.job_id
         self.question = question
         self.work = work
         self.state = State.QUEUED

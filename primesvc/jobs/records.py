@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from primesvc.collect.records import may_hold
-from primesvc.jobs.job import Job, job_id
+from primesvc.jobs.job import Job
 from primesvc.kinds.base import Question, Work
 from primesvc.kinds.catalog import KINDS
 from primesvc.sieve.grid import find_grid
@@ -92,7 +92,7 @@ def read_job(row: Row) -> JournaledJob:
     question = _read_question(kind, parameters)
     if question is None:
         raise ValueError(f"the job {str(id_)[:36]!r} has no question")
-    check(id_ == job_id(question), "id or question")
+    check(id_ == question.job_id, "id or question")
     check(_is_time(created_s) and (started_s is None or _is_time(started_s)), "beginning")
     check(_is_time(finished_s) if state.final else finished_s is None, "end")
     check(isinstance(error, str) if state is State.FAILED else error is None, "error")

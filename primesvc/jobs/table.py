@@ -9,7 +9,7 @@ from typing import Final
 from primesvc.errors import JobGone, ServiceFull, UnknownJob
 from primesvc.jobs.job import Job
 from primesvc.kinds.base import JOB_BYTES, WORKING_BYTES, Question
-from primesvc.states import State
+from primesvc.states import SUCCEEDED
 
 REMEMBERED: Final = 10_000
 """Ids of forgotten jobs that are told from ids that never were: 1 MB."""
@@ -39,7 +39,7 @@ def job_bytes(job: Job) -> int:
 
 
 class JobTable:
-    """Jobs by id and by question; forgets the oldest finished ones first.
+    """Jobs by id; forgets the oldest finished ones first.
 
     At most `max_jobs` jobs and `max_bytes` of memory together, finished ones
     for `ttl_s` seconds; at most `max_unfinished` of them unfinished (None: no
@@ -63,7 +63,6 @@ class JobTable:
         self._max_unfinished = max_jobs if max_unfinished is None else max_unfinished
         self._max_bytes = max_bytes
         self._by_id: dict[str, _Entry] = {}
-        self._by_question: dict[Question, _Entry] = {}
         # Finished jobs in the order they finished: the first is the first to expire.
         self._finished: OrderedDict[str, _Entry] = OrderedDict()
         self._forgotten: OrderedDict[str, None] = OrderedDict()
@@ -71,14 +70,14 @@ class JobTable:
 
     def find(self, question: Question) -> Job | None:
         """The job for a question, unless it ended without a result: that one starts anew."""
-        entry = self._by_question.get(question)
+        entry = self._by_id.get(question.job_id)
         if entry is None:
             return None
         if time.monotonic() >= entry.known_until_s:
             self._forget(entry)
             return None
         job = entry.job
-        if job.finished_s is not None and job.state is not State.SUCCEEDED:
+        if job.finished_s is not None and job.state is not SUCCEEDED:
             return None
         return job
 
@@ -97,7 +96,7 @@ class JobTable:
 
         Raises `ServiceFull` if there is no room and no finished job to forget.
         """
-        earlier = self._by_question.get(job.question)
+        earlier = self._by_id.get(job.id)
         if earlier is not None:
             self._forget(earlier)
         self.forget_expired()
@@ -105,7 +104,7 @@ class JobTable:
         self._check_room(entry.size_bytes)
         while len(self._by_id) >= self._max_jobs or self._over(entry.size_bytes):
             self._forget(next(iter(self._finished.values())))
-        self._by_id[job.id] = self._by_question[job.question] = entry
+        self._by_id[job.id] = entry
         self._forgotten.pop(job.id, None)
         self._bytes += entry.size_bytes
 
@@ -168,7 +167,7 @@ class JobTable:
 
     def _forget(self, entry: _Entry) -> None:
         job = entry.job
-        del self._by_id[job.id], self._by_question[job.question]
+        del self._by_id[job.id]
         self._finished.pop(job.id, None)
         self._bytes -= entry.size_bytes
         if self._on_forget is not None:

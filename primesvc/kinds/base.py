@@ -18,9 +18,11 @@ cancels it, and the journal keeps it, without a change elsewhere.
     journal <──> Question.parameters and read, Work.record and Question.recall
 """
 
+import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, ClassVar, Final, Self
 
 from primesvc.collect.collected import Collected
@@ -28,6 +30,9 @@ from primesvc.compute.dispatcher import Queue
 from primesvc.compute.long_calls import LongCalls
 from primesvc.sieve.engine import Engine
 from primesvc.store.segments import SegmentStore
+
+NAMESPACE: Final = uuid.uuid5(uuid.NAMESPACE_URL, "urn:primesvc:job")
+"""What ids are derived from; another value would change the id of every question."""
 
 JOB_BYTES: Final = 2048
 """About how much memory a job takes beside what is known of its answer."""
@@ -65,8 +70,6 @@ class Resources:
 class Question(ABC):
     """A question of one kind: hashable, and equal to those that ask the same."""
 
-    __slots__ = ()
-
     kind: ClassVar[str]
     """The name of the kind, as the API has it."""
 
@@ -91,6 +94,11 @@ class Question(ABC):
     def key(self) -> str:
         """What the id is made of: never to change, and different for every question."""
         return ":".join((self.kind, *map(str, self.parameters.values())))
+
+    @cached_property
+    def job_id(self) -> str:
+        """The id of the job for it: the same after a restart and on every replica."""
+        return str(uuid.uuid5(NAMESPACE, self.key))
 
     @abstractmethod
     def __str__(self) -> str:

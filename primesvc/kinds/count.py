@@ -30,8 +30,6 @@ class Count(RangeQuestion):
     A selection of them is sieved.
     """
 
-    __slots__ = ()
-
     kind = "count"
 
     def cost_s(self, engine: Engine, workers: int) -> float:

@@ -36,7 +36,7 @@ class _Way(NamedTuple):
     """About what is sieved."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Nth(Question):
     """Asks for the n-th prime above `start`, or for a negative n below it."""
 

@@ -11,8 +11,6 @@ from primesvc.sieve.engine import Engine, listing_s
 class Primes(RangeQuestion):
     """Asks for the primes of the range, or those of a selection."""
 
-    __slots__ = ()
-
     kind = "primes"
     listed = True
 

@@ -22,7 +22,7 @@ from primesvc.sieve.range import Range
 from primesvc.sieve.selection import ALL, Selection
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class RangeQuestion(Question):
     """A question about the primes of a closed range, or a selection of them.
 

@@ -8,6 +8,7 @@ from aiohttp import web
 
 from primesvc.errors import JobGone, UnknownJob
 from primesvc.jobs.job import Job
+from primesvc.jobs.table import JobTable
 from primesvc.service import PrimeService
 from primesvc.web.counters import Counters
 from primesvc.web.event_streams import EventStreams
@@ -63,11 +64,14 @@ def service_of(app: web.Application) -> PrimeService:
 
 def find_job(request: web.Request) -> Job:
     """The job that the path of a request names. Raises `UnknownJob` and `JobGone`."""
-    service = context_of(request).service
-    job_id = request.match_info["id"]
+    return find_job_by_id(context_of(request).service.jobs, request.match_info["id"])
+
+
+def find_job_by_id(jobs: JobTable, job_id: str) -> Job:
+    """The job with this id, in upper or lower case. Raises `UnknownJob` and `JobGone`."""
     try:
-        return service.job(job_id)
+        return jobs.get(job_id)
     except JobGone:
         raise
     except UnknownJob:
-        return service.job(canonical_id(job_id))
+        return jobs.get(canonical_id(job_id))

@@ -7,7 +7,7 @@ from typing import Final
 from aiohttp import HttpVersion11, web
 from multidict import CIMultiDict
 
-from primesvc.jobs.job import Job, job_id
+from primesvc.jobs.job import Job
 from primesvc.kinds.primes import Primes
 from primesvc.results.growing import GrowingFile, grows
 from primesvc.results.layout import Layout
@@ -81,7 +81,7 @@ async def _send_growing(
 ) -> web.StreamResponse:
     """The file of a job that still runs; to a HEAD all but its length, also before there is one."""
     coding = choose_coding(request)
-    headers["ETag"] = etag_of(wanted.tag(job_id(question)), coding)
+    headers["ETag"] = etag_of(wanted.tag(question.job_id), coding)
     headers["Vary"] = "Accept, Accept-Encoding"
     headers["Cache-Control"] = "no-store"  # not every cache minds that the end is missing
     headers["Content-Disposition"] = wanted.disposition(question)

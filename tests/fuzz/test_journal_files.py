@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from primesvc import PrimeService, Range, Settings, State
 from primesvc.errors import JournalUnusable
-from primesvc.jobs.job import job_id
 from primesvc.jobs.journal import Journal
 from primesvc.jobs.records import write_parameters
 from primesvc.kinds.count import Count
@@ -131,7 +130,7 @@ async def test_a_job_too_large_for_the_table_stays_in_the_journal(
     edited(
         path,
         ("UPDATE job SET id = ?, parameters = ? WHERE state = 'queued'",
-         (job_id(Count(huge)), write_parameters(Count(huge).parameters))),
+         (Count(huge).job_id, write_parameters(Count(huge).parameters))),
         sums=True,
     )  # fmt: skip
     async with PrimeService(Settings(workers=1, journal=str(path))) as service:

@@ -14,7 +14,6 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from primesvc import Range, State
-from primesvc.jobs.job import job_id
 from primesvc.jobs.journal import Journal
 from primesvc.jobs.notes import Notes
 from primesvc.jobs.records import JOB_COLUMNS, check_sum, write_parameters
@@ -59,7 +58,7 @@ values = st.one_of(
     st.binary(max_size=100).map(lambda data: HEAD + zlib.compress(data)),
     st.dictionaries(st.sampled_from(["start", "end"]), st.text(max_size=20)).map(json.dumps),
     st.sampled_from([
-        SEGMENTS.signature, CELLS.signature, "cells:00000000", *State, *KINDS, job_id(RIGHT),
+        SEGMENTS.signature, CELLS.signature, "cells:00000000", *State, *KINDS, RIGHT.job_id,
         '{"start": "7", "end": "7"}', '{"end": "100000", "start": "0"}', "[" * 10**5, "[]", "null",
         str(2**64), str(2**64 - 1), "-1", "007", "1e5", "\u0661", "9" * 5000,
         math.inf, 9e15, 2e11, 1.0,
@@ -175,7 +174,7 @@ async def test_a_row_with_the_right_id(
     if state is State.SUCCEEDED:
         findings += zlib.compress(blob, 1)
     row = (
-        job_id(question), kind.kind, write_parameters(question.parameters), state.value, *times,
+        question.job_id, kind.kind, write_parameters(question.parameters), state.value, *times,
         error, findings,
     )  # fmt: skip
     Files(b"").write(path)
@@ -226,7 +225,7 @@ async def test_a_compressed_bomb_takes_no_memory(path: Path, closed: Files) -> N
     sql = "UPDATE job SET findings = ?, id = ?, parameters = ? WHERE id = ?"
     known = RIGHT
     for question in (RIGHT, Primes(Range(0, 2**50))):
-        values = bomb, job_id(question), write_parameters(question.parameters), job_id(known)
+        values = bomb, question.job_id, write_parameters(question.parameters), known.job_id
         edited(path, (sql, values), sums=True)
         known = question
         tracemalloc.start()
@@ -258,7 +257,7 @@ async def test_a_result_that_cannot_be_is_refused(
     for wanted in (RIGHT_SUMMARIES, summaries):
         closed.write(path)
         blob = zlib.compress(np.array(wanted, "<u4").tobytes())
-        edited(path, (sql, (HEAD + blob, job_id(RIGHT))), sums=True)
+        edited(path, (sql, (HEAD + blob, RIGHT.job_id)), sums=True)
         assert (await opened(path) is not None) == (wanted is RIGHT_SUMMARIES)
 
 

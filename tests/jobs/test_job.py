@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from primesvc.collect.plan import Plan
 from primesvc.errors import JobCancelled, JobFailed, JobNotFinished
-from primesvc.jobs.job import Job, job_id
+from primesvc.jobs.job import Job
 from primesvc.kinds.count import Count
 from primesvc.kinds.primes import Primes
 from primesvc.kinds.ranges import Collecting
@@ -43,19 +43,19 @@ def record_all(job: Job, summary: Summary) -> None:
 
 def test_ids_never_change() -> None:
     """The id of a range is the same after a restart, on every replica and in every release."""
-    assert job_id(Primes(Range(4, 11))) == "fa406b46-00c5-559f-acd0-89e1e40bb04f"
-    assert job_id(Count(Range(4, 11))) == "a39792d4-7001-55b1-9d74-c93de12e4e76"
-    assert job_id(Primes(Range(0, MAX_NUMBER))) == "b895dcd5-f6d7-55a8-9c42-1f9bef2c23d1"
+    assert Primes(Range(4, 11)).job_id == "fa406b46-00c5-559f-acd0-89e1e40bb04f"
+    assert Count(Range(4, 11)).job_id == "a39792d4-7001-55b1-9d74-c93de12e4e76"
+    assert Primes(Range(0, MAX_NUMBER)).job_id == "b895dcd5-f6d7-55a8-9c42-1f9bef2c23d1"
 
 
 @given(st.lists(st.tuples(numbers, numbers), min_size=2, max_size=2, unique=True))
 def test_ids_tell_ranges_apart(ends: list[tuple[int, int]]) -> None:
     """Different ranges, and kinds of jobs, have different ids, each a UUID made from a name."""
     one, other = (Range(min(pair), max(pair)) for pair in ends)
-    assert (job_id(Primes(one)) == job_id(Primes(other))) == (one == other)
+    assert (Primes(one).job_id == Primes(other).job_id) == (one == other)
     questions = Primes(one), Count(one)
-    assert len(set(map(job_id, questions))) == len(set(questions)) == 2
-    assert {uuid.UUID(job_id(question)).version for question in questions} == {5}
+    assert len({question.job_id for question in questions}) == len(set(questions)) == 2
+    assert {uuid.UUID(question.job_id).version for question in questions} == {5}
 
 
 async def test_a_job_that_succeeds() -> None:

@@ -9,7 +9,6 @@ import pytest
 from primesvc import Range, State
 from primesvc.errors import JournalUnusable
 from primesvc.jobs import schema as module
-from primesvc.jobs.job import job_id
 from primesvc.jobs.journal import Journal
 from primesvc.jobs.schema import APPLICATION_ID, SCHEMA_VERSION
 from primesvc.kinds.count import Count
@@ -46,9 +45,9 @@ def path(tmp_path: Path) -> Path:
         database.executemany(
             "INSERT INTO job VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             [
-                (job_id(Count(RANGE)), "count", "0", str(RANGE.end), "running", 1.5e9,
+                (Count(RANGE).job_id, "count", "0", str(RANGE.end), "running", 1.5e9,
                  1.5e9, None, None, SEGMENTS.signature, 0, None),
-                (job_id(Primes(Range(4, 11))), "primes", "4", "11", "failed", 1.6e9, 1.6e9, 1.6e9,
+                (Primes(Range(4, 11)).job_id, "primes", "4", "11", "failed", 1.6e9, 1.6e9, 1.6e9,
                  "it would not", SEGMENTS.signature, 1, None),
             ],
         )  # fmt: skip

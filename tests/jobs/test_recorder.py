@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from primesvc import PrimeService, Range, Settings
-from primesvc.jobs.job import Job, job_id
+from primesvc.jobs.job import Job
 from primesvc.jobs.journal import Journal
 from primesvc.jobs.recorder import _without
 from primesvc.jobs.records import Piece
@@ -103,7 +103,7 @@ async def test_pieces_that_no_job_wants_are_dropped_at_the_start(tmp_path: Path)
         journal.note_pieces([(SEGMENTS.signature, index, found.count, found.digits)])
     await journal.close()
     async with journaled(path) as service:
-        assert service.job(job_id(Primes(LONG))).state
+        assert service.job(Primes(LONG).job_id).state
     indices = {index for _, index, _, _ in await pieces_in(path)}
     assert set(job.collected.plan.indices) & indices
     assert not unwanted & indices

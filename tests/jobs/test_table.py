@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from primesvc.collect.collected import PIECE_BYTES
 from primesvc.collect.plan import Plan
 from primesvc.errors import JobCancelled, JobGone, ServiceFull, UnknownJob
-from primesvc.jobs.job import Job, job_id
+from primesvc.jobs.job import Job
 from primesvc.jobs.table import REMEMBERED, JobTable, job_bytes
 from primesvc.kinds.base import JOB_BYTES, WORKING_BYTES
 from primesvc.kinds.count import Count
@@ -87,8 +87,8 @@ async def test_a_job_is_found_by_its_id_and_its_range() -> None:
 
 async def test_an_unknown_id_is_said_to_be_unknown() -> None:
     """An id that no job has raises an error that names it and says what to do."""
-    with pytest.raises(UnknownJob, match=f"{job_id(primes(1))}.* submit the range again"):
-        new_table().get(job_id(primes(1)))
+    with pytest.raises(UnknownJob, match=f"{primes(1).job_id}.* submit the range again"):
+        new_table().get(primes(1).job_id)
 
 
 @pytest.mark.parametrize("how", ["fail", "cancel"])
@@ -209,7 +209,7 @@ async def test_a_forgotten_job_is_told_from_one_that_never_was() -> None:
     with pytest.raises(JobGone, match=job.id):
         table.get(job.id)
     with pytest.raises(UnknownJob) as unknown:
-        table.get(job_id(primes(2)))
+        table.get(primes(2).job_id)
     assert type(unknown.value) is UnknownJob
     again = add(table, 1)
     assert table.get(job.id) is again
@@ -223,10 +223,10 @@ async def test_what_is_remembered_of_the_forgotten_is_bounded() -> None:
     for number in range(REMEMBERED + 2):
         add(table, number, ended="succeed")
     with pytest.raises(UnknownJob) as caught:
-        table.get(job_id(primes(0)))
+        table.get(primes(0).job_id)
     assert type(caught.value) is UnknownJob
     with pytest.raises(JobGone):
-        table.get(job_id(primes(1)))
+        table.get(primes(1).job_id)
 
 
 async def test_expired_jobs_can_be_forgotten_at_once() -> None:

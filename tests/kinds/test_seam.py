@@ -27,7 +27,7 @@ from tests.compute import calls
 from tests.helpers import WAIT_S, assert_problem, eventually
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Sum(Question):
     """Asks for the sum of the numbers up to a number: no range, no pieces, one call a number."""
 

@@ -9,7 +9,7 @@ import pytest
 
 from primesvc import PrimeService, Range, Selection, Settings, State
 from primesvc.collect.plan import MAX_CELLS
-from primesvc.jobs.job import Job, job_id
+from primesvc.jobs.job import Job
 from primesvc.kinds.base import Question
 from primesvc.kinds.count import Count
 from primesvc.kinds.primes import Primes
@@ -86,7 +86,7 @@ def test_ids() -> None:
     )
     assert Primes(range_, TWINS).key == "primes:4:11:twins"
     assert Count(range_, Selection("0,2,6", 30, 11)).key == "count:4:11:0,2,6:30:11"
-    assert job_id(Primes(range_, Selection())) == "fa406b46-00c5-559f-acd0-89e1e40bb04f"
+    assert Primes(range_, Selection()).job_id == "fa406b46-00c5-559f-acd0-89e1e40bb04f"
 
 
 async def test_they_share_no_pieces(service: PrimeService) -> None:
@@ -121,7 +121,7 @@ async def test_after_a_restart(tmp_path: Path) -> None:
         assert (after.state, after.count, after.question) == (
             State.SUCCEEDED, before.count, before.question,
         )  # fmt: skip
-        again = service.job(job_id(long))
+        again = service.job(long.job_id)
         await eventually(lambda: again.collected.pieces_done > 0)
         assert again.state is State.RUNNING
         assert service.runtime.store.stats.sieved < sieved + again.collected.pieces_done

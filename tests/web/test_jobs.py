@@ -19,7 +19,7 @@ from multidict import CIMultiDict
 from pytest_aiohttp.plugin import AiohttpClient
 
 from primesvc import Settings, create_app
-from primesvc.jobs.job import NAMESPACE
+from primesvc.kinds.base import NAMESPACE
 from primesvc.web import bodies
 from tests.helpers import WAIT_S, eventually, idle, naive_primes
 from tests.oracles import PI_OF_POWERS

@@ -9,7 +9,7 @@ from aiohttp.test_utils import TestClient
 
 from primesvc import Range, Selection
 from primesvc.formats.catalog import FORMATS
-from primesvc.jobs.job import NAMESPACE
+from primesvc.kinds.base import NAMESPACE
 from tests.formats.files import assembled, by_segment
 from tests.kinds.test_selections import constellations
 from tests.web.api import Api

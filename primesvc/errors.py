@@ -14,6 +14,7 @@
     │   └── JobConflict         (RuntimeError)     not in this state of the job
     ├── ServiceClosed           (RuntimeError)     the service is stopping or not started
     ├── JournalBehind           (RuntimeError)     the journal has yet to write a job
+    ├── CountsDisagree          (RuntimeError)     a result that did not stand its check
     ├── CallError                                  the workers could not do a call
     │   ├── WorkerDied          (RuntimeError)     it keeps killing its worker process
     │   ├── WorkersUnavailable  (RuntimeError)     no worker process can be started
@@ -151,6 +152,16 @@ class JournalBehind(PrimesvcError, RuntimeError):
 
     def __init__(self, why: str) -> None:
         super().__init__(f"the job is known, but not yet written to the journal: {why}")
+
+
+class CountsDisagree(PrimesvcError, RuntimeError):
+    """What was found holds another number of primes than an independent count says."""
+
+    def __init__(self, range_: str, found: int, counted: int) -> None:
+        super().__init__(
+            f"{found} primes were found in {range_}, but libprimecount counts {counted}: one of "
+            "them is wrong; what was kept of the range is forgotten, and will be sieved anew"
+        )
 
 
 class CallError(PrimesvcError):

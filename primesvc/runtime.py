@@ -28,7 +28,7 @@ from primesvc.jobs.journal import Journal, JournalSnapshot
 from primesvc.jobs.manager import JobManager
 from primesvc.jobs.recorder import NullRecorder, Recorder
 from primesvc.jobs.table import JobTable
-from primesvc.kinds.base import Limits, Resources
+from primesvc.kinds.base import CheckStats, Limits, Resources
 from primesvc.lookups import Lookups
 from primesvc.results.buffers import Buffers
 from primesvc.results.pieces import Source
@@ -77,6 +77,8 @@ class Snapshot:
     """How many jobs are known, by state."""
     jobs_ended: Mapping[State, int]
     """How many jobs ended in each state so far, also those that were forgotten since."""
+    checks: CheckStats
+    """How the checks of results ended."""
     journal: JournalSnapshot | None
     """None without a journal."""
     pieces: StoreStats
@@ -100,6 +102,8 @@ class Runtime:
     jobs: JobTable
     manager: JobManager
     lookups: Lookups
+    checks: CheckStats
+    """How the checks of results ended."""
     recorder: NullRecorder
     """What notes jobs in the journal, if there is one."""
     buffers: Buffers
@@ -129,6 +133,7 @@ class Runtime:
             calls=self.dispatcher.calls,
             jobs=Counter(job.state for job in self.jobs),
             jobs_ended=self.manager.ended,
+            checks=replace(self.checks),
             journal=self.recorder.snapshot(),
             pieces=replace(self.store.stats),
             cache=cache,
@@ -196,6 +201,7 @@ async def open_runtime(
             max_span=settings.max_span, max_s=settings.max_job_s, max_bytes=budget.job_bytes
         )
         admission = Admission(engine, workers=backend.slots, limits=limits)
+        checks = CheckStats()
         resources = Resources(
             store,
             engine,
@@ -203,6 +209,7 @@ async def open_runtime(
             ahead=ahead,
             # How many processors those of an embedder's executor have, nobody here knows.
             long_calls=LongCalls(backend.slots, threaded=executor is None),
+            checks=checks,
         )
         manager = JobManager(jobs, recorder, resources, dispatcher, admission)
         # In reverse: the jobs stop, what they asked for ends with the backend, and so what waits.
@@ -221,6 +228,7 @@ async def open_runtime(
             jobs=jobs,
             manager=manager,
             lookups=Lookups(dispatcher, engine),
+            checks=checks,
             recorder=recorder,
             buffers=Buffers(budget.buffer_bytes - shared * SLOT_BYTES),
             source=Source(store, engine, ahead=ahead, call_bytes=SLOT_BYTES),

@@ -47,6 +47,8 @@ class RemoteJob:
     """Where to go from here: paths on the service's host, by what they are to the job."""
     method: str | None = None
     """How primes are counted: `sieve` or `primecount`; None if it counts none."""
+    second_count: int | None = None
+    """How many primes there are by the check, another way of counting; None if there was none."""
     prime: int | None = None
     """The prime that was asked for, once it is known."""
     pattern: str | None = None
@@ -68,6 +70,7 @@ class RemoteJob:
         kind = _text(document["kind"])
         result = _mapping(document.get("result") or {})
         statistics = read_statistics(result) if kind == "statistics" and result else None
+        check = _mapping(document.get("check") or {})
         return cls(
             id=_text(document["id"]),
             kind=kind,
@@ -84,6 +87,7 @@ class RemoteJob:
             error=None if error is None else dict(_mapping(error)),
             links={name: _text(link) for name, link in _mapping(document["links"]).items()},
             method=None if document.get("method") is None else _text(document["method"]),
+            second_count=_whole(check["count"]) if "count" in check else None,
             prime=_whole(result["prime"]) if "prime" in result else None,
             pattern=None if document.get("pattern") is None else _text(document["pattern"]),
             modulus=_whole_or_none(document.get("modulus")),

@@ -53,6 +53,16 @@ class Limits:
     """Memory for all jobs."""
 
 
+@dataclass(slots=True)
+class CheckStats:
+    """How the checks of answers ended so far."""
+
+    agreed: int = 0
+    disagreed: int = 0
+    given_up: int = 0
+    """They could not be made, or not in time: nothing is known then."""
+
+
 @dataclass(frozen=True, slots=True)
 class Resources:
     """What work is done with."""
@@ -65,6 +75,8 @@ class Resources:
     """Calls that one job asks for at a time."""
     long_calls: LongCalls
     """Who may make calls of minutes, and with how many threads."""
+    checks: CheckStats
+    """What is told of checks."""
 
 
 class Question(ABC):

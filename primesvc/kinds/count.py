@@ -10,7 +10,7 @@ from primesvc.collect.records import may_count
 from primesvc.compute.dispatcher import Queue
 from primesvc.errors import EngineUnavailable
 from primesvc.kinds.base import Limits, Resources, Work
-from primesvc.kinds.pi import PiValues, pi_cost_s
+from primesvc.kinds.pi import PiValues, ends, pi_cost_s
 from primesvc.kinds.ranges import Collecting, RangeQuestion
 from primesvc.sieve.engine import Engine, counting_s
 from primesvc.sieve.primecount import pi_s
@@ -36,7 +36,7 @@ class Count(RangeQuestion):
         """About how long it takes to count them."""
         if self._is_sieved(engine):
             return _sieving_s(self.searched, engine, self.selection) / workers
-        return pi_cost_s(_ends(self.range), workers)
+        return pi_cost_s(ends(self.range), workers)
 
     def check(self, limits: Limits, engine: Engine) -> None:
         """As for every range, if it is sieved."""
@@ -93,7 +93,7 @@ class Counting(Work):
         self.range = range_
         self.count: int | None = None
         """How many primes there are, once that is known."""
-        self._values = PiValues(_ends(range_))
+        self._values = PiValues(ends(range_))
 
     async def run(self, resources: Resources, queue: Queue) -> None:
         """Find the two values; one if the range begins below the first prime."""
@@ -131,15 +131,10 @@ def is_sieved(range_: Range, engine: Engine) -> bool:
     """
     if engine.primecount is None or range_.span <= SIEVED_SPAN:
         return True
-    return _sieving_s(range_, engine) <= sum(map(pi_s, _ends(range_)))
+    return _sieving_s(range_, engine) <= sum(map(pi_s, ends(range_)))
 
 
 @lru_cache(64)
 def _sieving_s(range_: Range, engine: Engine, selection: Selection = ALL) -> float:
     """About how many seconds one core needs to sieve it; of a hundred samples, in 0.5 ms."""
     return plan_cost_s(range_, engine, partial(counting_s, selection=selection))
-
-
-def _ends(range_: Range) -> list[int]:
-    """The numbers of which π is asked for: that of the first less that of the second."""
-    return [range_.end] if range_.start <= 2 else [range_.end, range_.start - 1]

@@ -12,6 +12,7 @@ from primesvc.compute.long_calls import LONG_S
 from primesvc.compute.worker import count_up_to
 from primesvc.kinds.base import Resources
 from primesvc.sieve.primecount import pi_s
+from primesvc.sieve.range import Range
 
 _LINEAR: Final = 0.9
 """Progress up to which it grows as the estimate says; from there on it slows down."""
@@ -28,6 +29,11 @@ _MEMORY_BYTES: Final = 64 * 2**20
 _LEAST_S: Final = 2 * INLINE_S
 """What a call is estimated at least: the library, which cannot be interrupted, and which says what
 it does not like on standard error, is for workers, never for the event loop."""
+
+
+def ends(range_: Range) -> list[int]:
+    """The numbers of which π is asked for: that of the first less that of the second."""
+    return [range_.end] if range_.start <= 2 else [range_.end, range_.start - 1]
 
 
 def pi_cost_s(numbers: Sequence[int], workers: int) -> float:

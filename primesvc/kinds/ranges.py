@@ -1,5 +1,6 @@
 """What kinds have in common that ask for the primes of a range, and collect its pieces."""
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -10,16 +11,19 @@ from primesvc.collect.collect import collect
 from primesvc.collect.collected import PIECE_BYTES, Collected
 from primesvc.collect.plan import Plan
 from primesvc.compute.dispatcher import Queue
-from primesvc.errors import RangeNotAllowed
+from primesvc.errors import CountsDisagree, RangeNotAllowed
 from primesvc.formats.base import total_bytes
 from primesvc.formats.catalog import FORMATS
 from primesvc.kinds.base import JOB_BYTES, WORKING_BYTES, Limits, Question, Resources, Work
+from primesvc.kinds.check import SecondCount, is_checked
 from primesvc.kinds.parameters import read_range, read_selection
 from primesvc.sieve.engine import Engine
 from primesvc.sieve.estimate import estimate
 from primesvc.sieve.grid import SEGMENTS
 from primesvc.sieve.range import Range
 from primesvc.sieve.selection import ALL, Selection
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -94,6 +98,8 @@ class Collecting(Work):
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
+        self.second_count: int | None = None
+        """How many primes there are by libprimecount; None if they were not counted by it."""
 
     @classmethod
     def recall(cls, record: bytes, question: RangeQuestion, *, complete: bool) -> Self:
@@ -112,8 +118,33 @@ class Collecting(Work):
         return Collected(self.plan)
 
     async def run(self, resources: Resources, queue: Queue) -> None:
-        """Collect all pieces."""
+        """Collect all pieces, and have their primes counted a second time where that is cheap.
+
+        Raises `CountsDisagree` if there are others than were collected.
+        """
+        if not is_checked(self.plan, resources.engine):
+            await self._collect(resources, queue)
+            return
+        async with SecondCount(self.plan.range, resources, queue) as second:
+            await self._collect(resources, queue)
+            self.second_count = await second.found()
+        await self._compare(resources)
+
+    async def _collect(self, resources: Resources, queue: Queue) -> None:
         await collect(self.collected, resources.store, queue, ahead=resources.ahead)
+
+    async def _compare(self, resources: Resources) -> None:
+        found, second = self.collected.count, self.second_count
+        if second is None:
+            resources.checks.given_up += 1
+        elif second == found:
+            resources.checks.agreed += 1
+        else:
+            resources.checks.disagreed += 1
+            error = CountsDisagree(str(self.plan.range), found, second)
+            log.error("%s", error)
+            await resources.store.discard(self.plan.grid, self.plan.indices)
+            raise error
 
     @property
     def progress(self) -> float:
@@ -122,8 +153,12 @@ class Collecting(Work):
 
     @property
     def findings(self) -> Mapping[str, Any]:
-        """How many primes were found so far."""
-        return {"count": self.collected.count}
+        """How many primes were found so far, and how many by the check, if there was one."""
+        found, second = self.collected.count, self.second_count
+        if second is None:
+            return {"count": found}
+        check = {"method": "primecount", "count": second, "agrees": second == found}
+        return {"count": found, "check": check}
 
     def record(self, *, complete: bool) -> bytes:
         """The plan, and with `complete` the summaries of its pieces."""

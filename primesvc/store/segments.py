@@ -160,6 +160,16 @@ class SegmentStore:
         """Note the summary of a piece that an earlier run sieved."""
         self._summaries.put(grid, index, summary)
 
+    async def discard(self, grid: Grid, indices: range) -> None:
+        """Forget what is kept of pieces: whoever wants them next has them sieved anew."""
+        for index in indices:
+            self._summaries.discard(grid, index)
+            try:
+                await self._cache.delete(self.key(grid, index))
+            except Exception as error:  # a cache elsewhere may fail in many ways
+                self._cache_failed(error)
+            await asyncio.sleep(0)  # there may be many, and a cache in memory does not wait
+
     def join(
         self, grid: Grid, indices: range, *, with_primes: bool, queue: Queue
     ) -> tuple[InFlight, range]:

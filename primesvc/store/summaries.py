@@ -51,6 +51,12 @@ class SummaryTable:
         self._pages.move_to_end(key)
         page[index % PAGE_PIECES] = summary.count, summary.digits
 
+    def discard(self, grid: Grid, index: int) -> None:
+        """Forget the summary of the piece, if it is known."""
+        page = self._pages.get((grid.name, index // PAGE_PIECES))
+        if page is not None:
+            page[index % PAGE_PIECES] = _UNKNOWN, _UNKNOWN
+
     @property
     def current_bytes(self) -> int:
         """How much memory the table takes."""

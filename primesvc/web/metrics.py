@@ -6,6 +6,7 @@ application's own: two of them in one process keep apart.
 """
 
 from collections.abc import Iterator
+from dataclasses import asdict
 
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 from prometheus_client.core import (
@@ -115,6 +116,14 @@ def _jobs(snapshot: Snapshot) -> Iterator[Metric]:
     for state in filter(lambda state: state.final, State):
         ended.add_metric((state.value,), snapshot.jobs_ended.get(state, 0))
     yield ended
+    checks = CounterMetricFamily(
+        "primesvc_checks",
+        "Results counted a second time, by how: agreed, disagreed, or given_up without a count.",
+        labels=("outcome",),
+    )
+    for outcome, count in asdict(snapshot.checks).items():
+        checks.add_metric((outcome,), count)
+    yield checks
 
 
 def _journal(snapshot: Snapshot) -> Iterator[Metric]:

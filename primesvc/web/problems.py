@@ -29,6 +29,7 @@ STATUSES: Final[Mapping[type[PrimesvcError], int]] = {
     errors.JobConflict: 409,
     errors.ServiceClosed: 503,
     errors.JournalBehind: 503,
+    errors.CountsDisagree: 500,
     errors.WorkerDied: 500,
     errors.WorkersUnavailable: 503,
     errors.ExecutorLost: 500,

@@ -62,7 +62,7 @@ class FaultyExecutor(ThreadPoolExecutor):
 class HeldExecutor(Executor):
     """An embedder's executor that keeps every call that sieves until `run` is told to run it.
 
-    Calls that only write down what was sieved run at once.
+    Calls that only write down what was sieved, or count it a second time, run at once.
     """
 
     def __init__(self) -> None:
@@ -75,7 +75,7 @@ class HeldExecutor(Executor):
         if self._dropping:
             future.cancel()
         self._held.append((future, partial(fn, *args, **kwargs)))  # type: ignore[arg-type]
-        if isinstance(fn, partial) and fn.func.__name__ == "render":
+        if isinstance(fn, partial) and fn.func.__name__ in ("render", "count_up_to"):
             self.run(-1)
         return future
 

@@ -95,6 +95,7 @@ async def test_all_that_is_promised_is_there(client: Client) -> None:
         "chunk_wait_seconds": "histogram",
         "jobs": "gauge",
         "jobs_ended": "counter",
+        "checks": "counter",
         "pieces": "counter",
         "cache_errors": "counter",
         "cache_hits": "counter",

@@ -30,6 +30,7 @@ PROBLEMS = {
     "ServiceFull": ("service-full", "Service full", 503),
     "ServiceClosed": ("service-closed", "Service closed", 503),
     "NotReady": ("not-ready", "Not ready", 503),
+    "CountsDisagree": ("counts-disagree", "Counts disagree", 500),
     "WorkerDied": ("worker-died", "Worker died", 500),
     "JournalBehind": ("journal-behind", "Journal behind", 503),
     "WorkersUnavailable": ("workers-unavailable", "Workers unavailable", 503),

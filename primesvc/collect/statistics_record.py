@@ -1,7 +1,7 @@
 """Statistics as bytes that outlive the process, read again only if they may be true.
 
-The first and the last two primes, the largest gap and the prime that it follows, 0 where there
-are none, then all counts; 8 bytes each, little-endian, compressed by zlib.
+The first and the last prime, the largest gap and the prime that it follows, 0 where there are
+none, then all counts; 8 bytes each, little-endian, compressed by zlib.
 """
 
 import zlib
@@ -15,28 +15,29 @@ from primesvc.collect.records import may_count
 from primesvc.sieve.narrow import are_prime
 from primesvc.sieve.statistics import PATTERNS, Frame, Tally
 
-_HEAD: Final = 6
+_HEAD: Final = 4
 
 
 def write(tally: Tally) -> bytes:
     """The record of the statistics of a whole range; takes a few milliseconds at the most."""
-    head = [0] * _HEAD
-    head[: len(tally.head)] = tally.head
-    head[2 : 2 + len(tally.tail)] = tally.tail
-    head[4:] = tally.largest_gap or (0, 0)
+    ends = (tally.head[0], tally.tail[-1]) if tally.head else (0, 0)
+    head = [*ends, *(tally.largest_gap or (0, 0))]
     arrays = [np.array(head, "<u8"), *(array.astype("<u8").ravel() for array in _arrays(tally))]
     return zlib.compress(np.concatenate(arrays).tobytes(), 1)
 
 
 def read(record: bytes, frame: Frame) -> Tally:
-    """The statistics as they were written. Raises `ValueError` for what cannot be true."""
+    """The statistics as they were written. Raises `ValueError` for what cannot be true.
+
+    They are complete: no primes can be counted further.
+    """
     tally = Tally(frame)
     numbers = _unpack(record, 8 * _HEAD + tally.size_bytes)
     if numbers is None:
         raise ValueError(f"the statistics of {frame.range} are missing or damaged")
-    first, second, last_but_one, last, gap, after = numbers[:_HEAD].tolist()
-    tally.head = tuple(prime for prime in (first, second) if prime)
-    tally.tail = tuple(prime for prime in (last_but_one, last) if prime)
+    first, last, gap, after = numbers[:_HEAD].tolist()
+    if first:
+        tally.head, tally.tail = (first,), (last,)
     tally.largest_gap = (gap, after) if gap else None
     at = _HEAD
     for array in _arrays(tally):
@@ -70,17 +71,11 @@ def _may_be(tally: Tally) -> Iterator[bool]:
     # Their sums do not overflow.
     yield all(int(array.min(initial=0)) >= 0 for array in arrays)
     yield all(float(array.sum(dtype=np.float64)) < 2**62 for array in arrays)
-    count, head, tail = tally.count, tally.head, tally.tail
-    yield may_count(range_, count)
-    yield len(head) == len(tail) == min(count, 2)
-    known = [*head, *tail, *(tally.largest_gap or ())[1:]]
+    yield may_count(range_, tally.count)
+    yield bool(tally.head) == bool(tally.count)
+    known = [*tally.head, *tally.tail, *(tally.largest_gap or ())[1:]]
     yield all(range_.start <= prime <= range_.end for prime in known)
     yield bool(are_prime(np.array(known, np.uint64)).all())
-    yield list(head) == sorted(set(head)) and list(tail) == sorted(set(tail))
-    if count <= 2:
-        yield head == tail
-    else:
-        yield head[1] == tail[0] if count == 3 else head[1] < tail[0]
     yield from _may_be_gaps(tally)
     yield from _may_be_residues(tally)
     # Only of 3 and 7 there is a prime between cousins.
@@ -98,7 +93,7 @@ def _may_be_gaps(tally: Tally) -> Iterator[bool]:
     if count:
         yield sum(gap * int(gaps[gap]) for gap in present) == tally.tail[-1] - tally.head[0]
     # One gap is odd: from 2 to 3.
-    yield not gaps[3::2].any() and gaps[1] == (tally.head == (2, 3))
+    yield not gaps[3::2].any() and gaps[1] == (tally.head == (2,) and count > 1)
     largest = tally.largest_gap
     yield (largest is None) == (count < 2)
     if largest is not None:

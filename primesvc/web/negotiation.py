@@ -32,13 +32,15 @@ def as_written(value: Any, *, strings: bool) -> Any:
     """The value as it is, or with its whole numbers as strings, however deep they stand."""
     if not strings:
         return value
-    if type(value) is int:  # first of all: there may be thousands
-        return str(value)
     if isinstance(value, Mapping):
         return {name: as_written(member, strings=True) for name, member in value.items()}
     if isinstance(value, list | tuple):
-        return [as_written(member, strings=True) for member in value]
-    return value
+        # A call for each of thousands would take most of the time.
+        return [
+            str(member) if type(member) is int else as_written(member, strings=True)
+            for member in value
+        ]
+    return str(value) if type(value) is int else value
 
 
 def choose_format(request: web.Request) -> Format:

@@ -39,7 +39,7 @@ def post(server: Server, body: bytes, content_type: str = "application/json") ->
 
 scalars = st.one_of(
     st.none(), st.booleans(), st.integers(), st.floats(), texts, st.text(),
-    st.sampled_from(["primes", "count", "true", "false"]), st.integers(0, 50),
+    st.sampled_from(["primes", "count", "statistics", "true", "false"]), st.integers(0, 50),
 )  # fmt: skip
 values = st.recursive(
     scalars,
@@ -47,7 +47,9 @@ values = st.recursive(
     max_leaves=5,
 )
 objects = st.dictionaries(
-    st.sampled_from(["start", "end", "kind", "dry_run", "more"]), values, max_size=5
+    st.sampled_from(["start", "end", "kind", "modulus", "bins", "dry_run", "more"]),
+    values,
+    max_size=5,
 ).map(lambda value: json.dumps(value).encode())
 
 DEEP = [

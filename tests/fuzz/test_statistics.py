@@ -70,10 +70,10 @@ def test_a_damaged_record(record: bytes) -> None:
     )
 )
 @example({})
-@example(dict.fromkeys(range(6), 0))
+@example(dict.fromkeys(range(4), 0))
 @example(dict.fromkeys(range(SIZE), 0))
 @example(dict.fromkeys(range(SIZE), 2**63 - 1))
-@example({0: 0, 1: 2, 2: 0})
+@example({0: 0, 1: 0})
 def test_a_record_of_other_numbers(changes: dict[int, int]) -> None:
     """One that is taken for true contradicts nothing that can be looked at."""
     found = np.frombuffer(zlib.decompress(RECORD), "<u8").copy()

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import zlib
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -92,9 +91,11 @@ async def test_while_it_runs_it_tells_how_far_it_is(service: PrimeService) -> No
     assert findings["count"] == findings["result"]["count"] == count == job.count
     assert findings["result"]["bins"]["counts"] == [count, 0, 0]
     assert sum(many for _, many in findings["result"]["gaps"]) == count - 1
+    calls = service.runtime.dispatcher.calls
     service.cancel(job)
     assert job.state is State.CANCELLED
     await eventually(lambda: not service.runtime.dispatcher._running)
+    assert service.runtime.dispatcher.calls == calls
     assert not (await service.submit(Statistics(Range(10**9, 10**12), bins=3))).state.final
 
 
@@ -223,38 +224,64 @@ def test_a_record_is_read_as_it_was_written(question: Statistics) -> None:
 
 
 QUESTION = Statistics(Range(0, 1000), 4, 3)
-"""168 primes from 2 to 997: 6 numbers of a head, 9 by bin, 9 of patterns, gaps, 9 pairs."""
+"""168 primes, from 2 to 997."""
+
+BY_BIN, PATTERNS, GAPS, PAIRS = 4, 13, 22, -9
+"""Where its counts begin in its record, behind the first and last prime and the largest gap: by
+bin those of 1, 2 and 3 modulo 4, of twins, cousins and sexy primes those of each bin."""
 
 
-def damages() -> list[Callable[[Any], object]]:
-    """Changes of a record, each of which makes it one that cannot be true."""
-
-    def move(a: int, b: int) -> Callable[[Any], object]:
-        def change(numbers: Any) -> None:
-            numbers[a] += 1
-            numbers[b] -= 1
-
-        return change
-
-    places = [0, 1, 2, 3, 4, 5, 6, 10, 15, 16, 20, 24, 25, 26, 28, 30, 44, 24 + 1552, -1]
-    return [lambda numbers, at=at: numbers.__setitem__(at, numbers[at] + 1) for at in places] + [
-        lambda numbers: numbers.__setitem__(7, 2**63),
-        lambda numbers: numbers.__setitem__(slice(6, None), 2**62),
-        lambda numbers: numbers.__setitem__(slice(0, None), 0),
-        move(6, 8), move(24 + 2, 24 + 4), move(-1, -3), move(0, 1),
-    ]  # fmt: skip
+def numbers_of(question: Statistics) -> Any:
+    """The numbers in the record of a question's statistics."""
+    work = question.recall(b"", complete=False)
+    work.tally.add(np.array(naive_primes(question.range.start, question.range.end), np.uint64))
+    return np.frombuffer(zlib.decompress(work.record(complete=True)), "<u8").copy()
 
 
-@pytest.mark.parametrize("at", range(len(damages())))
-def test_a_record_that_cannot_be_true_is_refused(at: int) -> None:
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {0: 1}, {1: -6}, {0: -2, 1: -997}, {2: 2}, {3: 1}, {BY_BIN: 1}, {PATTERNS: 1},
+        {PATTERNS + 3: 1}, {GAPS + 2: 1}, {GAPS + 50: 1}, {PAIRS: 1}, {-1: -1},
+        # Below 0, and so large that sums run over.
+        {GAPS + 16: -100, GAPS + 18: 200, GAPS + 20: -100},
+        {BY_BIN: 2**63 - 1000, BY_BIN + 3: 2**63 - 1000, BY_BIN + 6: 2000},
+        # The last prime beyond the range; the largest gap behind it, or none.
+        {1: 12, GAPS + 8: -2, GAPS + 14: 2}, {3: 997 - 887}, {2: -20, 3: -887},
+        # An odd gap; neighbours of other residues; sexy primes that are missing, or too many.
+        {GAPS + 1: -1, GAPS + 3: 1, GAPS + 10: -1, GAPS + 8: 1}, {PAIRS: 1, PAIRS + 6: -1},
+        {PAIRS: 1, PAIRS + 2: -1}, {PATTERNS + 6: -37}, {PATTERNS + 6: 37, PATTERNS + 7: -22},
+        # Gaps that do not reach from the first prime to the last, or are too few.
+        {GAPS + 8: -1, GAPS + 10: 1}, {GAPS + 8: -3, GAPS + 12: 2},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_record_that_cannot_be_true_is_refused(changes: dict[int, int]) -> None:
     """Numbers that contradict each other, or what is known of all primes."""
-    work = QUESTION.recall(b"", complete=False)
-    work.tally.add(np.array(naive_primes(0, 1000), np.uint64))
-    record = work.record(complete=True)
-    numbers = np.frombuffer(zlib.decompress(record), "<u8").copy()
-    damages()[at](numbers)
+    numbers = numbers_of(QUESTION)
+    for at, change in changes.items():
+        numbers[at] = (int(numbers[at]) + change) % 2**64
     with pytest.raises(ValueError, match="cannot be true"):
         QUESTION.recall(zlib.compress(numbers.tobytes()), complete=True)
+
+
+def test_a_record_of_too_few_is_refused() -> None:
+    """No wide range is without primes, and only one prime is a multiple of 211."""
+    question = Statistics(Range(10**4, 2 * 10**4))
+    numbers = numbers_of(question)
+    with pytest.raises(ValueError, match="cannot be true"):
+        question.recall(zlib.compress(bytes(numbers.nbytes)), complete=True)
+    question = Statistics(Range(0, 1000), 211, 1)
+    numbers = numbers_of(question)
+    assert question.recall(zlib.compress(numbers.tobytes()), complete=True).progress == 1
+    numbers[4:8] += np.array([1, 0, 0, -1]).astype("<u8")
+    with pytest.raises(ValueError, match="cannot be true"):
+        question.recall(zlib.compress(numbers.tobytes()), complete=True)
+
+
+def test_a_record_that_is_damaged_is_refused() -> None:
+    """Cut, longer, moved, or of far more numbers than there are."""
+    record = zlib.compress(numbers_of(QUESTION).tobytes())
     for damaged in (record[:-1], record + b"x", b"\0" + record, zlib.compress(bytes(10**7))):
         with pytest.raises(ValueError, match="damaged"):
             QUESTION.recall(damaged, complete=True)

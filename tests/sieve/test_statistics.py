@@ -78,6 +78,18 @@ def test_many_primes(modulus: int, bins: int) -> None:
         assert row.tolist() == np.bincount(places[first], minlength=bins).tolist()
 
 
+def test_a_prime_between_two_parts() -> None:
+    """Sexy primes with one between them count where one part of 2^16 primes ends, too."""
+    primes = load_engine("numpy").primes(5, 10**6)
+    of_three = np.flatnonzero(primes[2:] - primes[:-2] == 6)
+    primes = primes[of_three[of_three >= 2**16 - 1][0] - 2**16 + 1 :]
+    found = Tally(Frame(Range(int(primes[0]), 10**6), 10, 1))
+    found.add(primes)
+    sexy = np.isin(primes + np.uint64(6), primes)
+    assert sexy[2**16 - 1]
+    assert found.patterns[2].sum() == np.count_nonzero(sexy)
+
+
 @pytest.mark.parametrize("modulus", [*range(1, 40), 97, 210, 9973, 10_000])
 def test_the_classes_are_the_residues_of_primes(modulus: int) -> None:
     """All that occur, and no more: those prime to the modulus, and those of its factors."""

@@ -4,6 +4,7 @@ import asyncio
 from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, ClassVar, Final, NamedTuple, Self
 
 from primesvc.collect import statistics_record
@@ -36,7 +37,7 @@ MAX_COUNTS: Final = 25_000
 stays below half a megabyte, and is made in a few milliseconds."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Statistics(Question):
     """Asks for the statistics of the primes of a closed range, in so many bins."""
 
@@ -72,7 +73,7 @@ class Statistics(Question):
         start, end = self.range.start, self.range.end
         return {"start": start, "end": end, "modulus": self.modulus, "bins": self.bins}
 
-    @property
+    @cached_property
     def frame(self) -> Frame:
         """What is to be counted."""
         return Frame(self.range, self.modulus, self.bins)

@@ -24,6 +24,7 @@ from primesvc.sieve.engine import count_primes, list_primes, load_engine, summar
 from primesvc.sieve.narrow import are_prime
 from primesvc.sieve.nth import find_nth
 from primesvc.sieve.packed import Packed, Summary, pack
+from primesvc.sieve.pieces import runs
 from primesvc.sieve.range import Range, check_number
 from primesvc.sieve.selection import Selection
 from primesvc.sieve.statistics import Frame, Tally
@@ -78,7 +79,7 @@ def sieve(
         summaries = [summarise(engine, piece, selection) for piece in pieces]
         return Sieved(summaries, [], Payload(0, b""), time.perf_counter() - began)
     summaries, packs = [], []
-    for run in _runs(pieces):
+    for run in runs(pieces):
         primes = list_primes(engine, Range(run[0].start, run[-1].end), selection)
         cuts = np.searchsorted(primes, np.array([piece.start for piece in run], np.uint64))
         for piece, part in zip(run, np.split(primes, cuts[1:]), strict=True):
@@ -116,21 +117,6 @@ def count_range(engine_name: str, range_: Range, slot: SlotRef | None = None) ->
 def find_nth_prime(engine_name: str, range_: Range, n: int, slot: SlotRef | None = None) -> Numbers:
     """How many primes were counted on the way to the n-th of the range, and which it is."""
     return Numbers(find_nth(load_engine(engine_name), range_, n))
-
-
-_RUN_SPAN = 2**22
-"""Numbers sieved in one call: neighbouring cells share one set-up, and the primes
-of a run stay in the second-level cache."""
-
-
-def _runs(pieces: list[Range]) -> list[list[Range]]:
-    runs: list[list[Range]] = []
-    for piece in pieces:
-        if runs and piece.end - runs[-1][0].start < _RUN_SPAN:
-            runs[-1].append(piece)
-        else:
-            runs.append([piece])
-    return runs
 
 
 class Rendering(NamedTuple):

@@ -43,7 +43,7 @@ class Admission:
 
     def work_s(self, question: Question) -> float:
         """About how many seconds of one worker a job for it takes, if nothing is known."""
-        return self._estimate_s(question) * self._workers
+        return question.cost_s(self._engine, 1)
 
     def check_known(self, question: Question) -> None:
         """Raise `RangeNotAllowed` if a job that was let in once needs more memory than there is."""

@@ -11,7 +11,7 @@ from primesvc.collect.plan import Plan, plan_cost_s
 from primesvc.compute.dispatcher import LEAST_COST_S, Queue
 from primesvc.kinds.base import Resources
 from primesvc.kinds.pi import PiValues, ends
-from primesvc.sieve.engine import Engine, counting_s, listing_s
+from primesvc.sieve.engine import Engine
 from primesvc.sieve.primecount import pi_s
 from primesvc.sieve.range import Range
 
@@ -34,8 +34,7 @@ def is_checked(plan: Plan, engine: Engine) -> bool:
     if engine.primecount is None or plan.grid.selection:
         return False
     check_s = sum(pi_s(number) + CALL_S for number in ends(plan.range))
-    cost_s = listing_s if plan.keep else counting_s
-    return check_s <= SHARE * plan_cost_s(plan.range, engine, cost_s)
+    return check_s <= SHARE * plan_cost_s(plan, engine)
 
 
 class SecondCount:

@@ -2,17 +2,16 @@
 
 import re
 from collections.abc import Mapping
-from functools import lru_cache, partial
 from typing import Any, Final
 
-from primesvc.collect.plan import make_plan, plan_cost_s
+from primesvc.collect.plan import first_plan, make_plan, plan_cost_s
 from primesvc.collect.records import may_count
 from primesvc.compute.dispatcher import Queue
 from primesvc.errors import EngineUnavailable
 from primesvc.kinds.base import Limits, Resources, Work
 from primesvc.kinds.pi import PiValues, ends, pi_cost_s
 from primesvc.kinds.ranges import Collecting, RangeQuestion
-from primesvc.sieve.engine import Engine, counting_s
+from primesvc.sieve.engine import Engine
 from primesvc.sieve.primecount import pi_s
 from primesvc.sieve.range import Range
 from primesvc.sieve.selection import ALL, Selection
@@ -35,7 +34,7 @@ class Count(RangeQuestion):
     def cost_s(self, engine: Engine, workers: int) -> float:
         """About how long it takes to count them."""
         if self._is_sieved(engine):
-            return _sieving_s(self.searched, engine, self.selection) / workers
+            return _sieving_s(self.searched, engine, self.selection, workers)
         return pi_cost_s(ends(self.range), workers)
 
     def check(self, limits: Limits, engine: Engine) -> None:
@@ -131,10 +130,10 @@ def is_sieved(range_: Range, engine: Engine) -> bool:
     """
     if engine.primecount is None or range_.span <= SIEVED_SPAN:
         return True
-    return _sieving_s(range_, engine) <= sum(map(pi_s, ends(range_)))
+    return _sieving_s(range_, engine, ALL, 1) <= sum(map(pi_s, ends(range_)))
 
 
-@lru_cache(64)
-def _sieving_s(range_: Range, engine: Engine, selection: Selection = ALL) -> float:
-    """About how many seconds one core needs to sieve it; of a hundred samples, in 0.5 ms."""
-    return plan_cost_s(range_, engine, partial(counting_s, selection=selection))
+def _sieving_s(range_: Range, engine: Engine, selection: Selection, workers: int) -> float:
+    """About how many seconds so many workers need to sieve it."""
+    plan = first_plan(range_, engine, cache_bytes=0, selection=selection)
+    return plan_cost_s(plan, engine, workers)

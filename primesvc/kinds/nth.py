@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, ClassVar, Final, NamedTuple, Self
 
-from primesvc.collect.plan import plan_cost_s
+from primesvc.collect.plan import first_plan, plan_cost_s
 from primesvc.compute.dispatcher import Call, Queue
 from primesvc.compute.worker import count_range, find_nth_prime
 from primesvc.errors import InvalidParameter, RangeNotAllowed
@@ -15,13 +15,14 @@ from primesvc.kinds.base import Limits, Question, Resources, Work
 from primesvc.kinds.parameters import read_number, read_selection, read_signed_number
 from primesvc.kinds.pi import PiValues, estimated_share, pi_cost_s
 from primesvc.kinds.ranges import check_span
-from primesvc.sieve.engine import Engine, counting_s
+from primesvc.sieve.engine import Engine, counting_s, listing_s
+from primesvc.sieve.grid import SEGMENTS
 from primesvc.sieve.nth import expected_pi, expected_prime
 from primesvc.sieve.primecount import PRIMES_BELOW_2_64, pi_s
 from primesvc.sieve.range import MAX_NUMBER, Range
 
 _CHUNK_S: Final = 0.1
-"""Seconds of one core for which numbers are counted in one call, so that a cancel is soon done."""
+"""Seconds of one core for which numbers are counted in one call, if one segment takes less."""
 
 _SPARE: Final = 2000
 """Numbers to look at beyond those expected: more than the longest gap below 2^64, of 1550."""
@@ -90,7 +91,7 @@ class Nth(Question):
         """About how long it takes to count up to near the prime, and to sieve from there."""
         way = _way(self, engine)
         counting = pi_cost_s(way.values, workers) if way.values else 0.0
-        return counting + plan_cost_s(way.sieved, engine, counting_s) / workers
+        return counting + _sieving_s(way.sieved, engine, workers)
 
     async def plan(self, resources: Resources) -> "Finding":
         """Begin with nothing."""
@@ -148,8 +149,7 @@ def _way(question: Nth, engine: Engine) -> _Way:
     values = [guess] if start <= 2 and n > 0 else [start if n > 0 else max(start - 1, 0), guess]
     # How far off the guess is: by less than its root, and then by a gap.
     off = Range(max(guess - _SPARE - math.isqrt(guess) // 4, 0), guess)
-    far_s = sum(map(pi_s, values)) + plan_cost_s(off, engine, counting_s)
-    if plan_cost_s(side, engine, counting_s) <= far_s:
+    if _sieving_s(side, engine) <= sum(map(pi_s, values)) + _sieving_s(off, engine):
         return _Way([], side)
     return _Way(values, off)
 
@@ -172,7 +172,7 @@ class Finding(Work):
         way = _way(question, resources.engine)
         if way.values:
             counting_cost_s = sum(map(pi_s, way.values))
-            sieving_s = plan_cost_s(way.sieved, resources.engine, counting_s)
+            sieving_s = _sieving_s(way.sieved, resources.engine)
             self._sieving = sieving_s / (counting_cost_s + sieving_s)
             self._values = PiValues(way.values)
             *before, there = await self._values.find(resources, queue)
@@ -190,7 +190,7 @@ class Finding(Work):
         at = start + 1 if upwards else start - 1
         while 0 <= at <= MAX_NUMBER:
             gap = math.log(max(at, 3))
-            width = max(int(_CHUNK_S / _rate_s(engine, at)), 2**20)
+            width = _width(engine, at)
             wanted = int(left * gap * 1.2) + _SPARE
             if wanted > width:
                 # So many at a time that they do not go beyond it, as far as is known.
@@ -262,10 +262,19 @@ def _cut(at: int, width: int, many: int, *, upwards: bool) -> list[Range]:
     return ranges
 
 
-def _rate_s(engine: Engine, at: int) -> float:
-    """About how many seconds one core needs for a number there."""
-    start = min(at, MAX_NUMBER - 2**26)
-    return counting_s(engine, Range(start, start + 2**26)) / 2**26
+def _width(engine: Engine, at: int) -> int:
+    """How many numbers to count in one call: one segment, or as many as take `_CHUNK_S`."""
+    segment = SEGMENTS.piece(SEGMENTS.index(at))
+    return segment.span * max(int(_CHUNK_S / counting_s(engine, segment)), 1)
+
+
+def _sieving_s(range_: Range, engine: Engine, workers: int = 1) -> float:
+    """About how long so many workers take to find a prime at the far end of the range."""
+    plan = first_plan(range_, engine, cache_bytes=0)
+    # The primes of about the last root of it are listed.
+    span = min(int(5 * math.sqrt(range_.span * math.log(range_.end + 3))), range_.span)
+    last = Range(range_.end - span + 1, range_.end)
+    return plan_cost_s(plan, engine, workers) + listing_s(engine, last)
 
 
 async def _results(calls: list[Call]) -> list[tuple[Any, ...]]:

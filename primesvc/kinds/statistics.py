@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any, ClassVar, Final, NamedTuple, Self
 
 from primesvc.collect import statistics_record
-from primesvc.collect.plan import plan_cost_s
+from primesvc.collect.plan import segments_s, shared_out_s
 from primesvc.compute.dispatcher import Call, Queue
 from primesvc.compute.worker import tally
 from primesvc.errors import InvalidParameter, RangeNotAllowed
@@ -94,10 +94,10 @@ class Statistics(Question):
     def cost_s(self, engine: Engine, workers: int) -> float:
         """About how long it takes to list the primes and to count them."""
 
-        def cost_s(engine: Engine, piece: Range) -> float:
-            return tally_s(engine, self.frame, self.range.clip(piece))
+        def segment_s(index: int) -> float:
+            return tally_s(engine, self.frame, self.range.clip(SEGMENTS.piece(index)))
 
-        return plan_cost_s(self.range, engine, cost_s) / workers
+        return shared_out_s(segments_s(SEGMENTS.cover(self.range), segment_s), workers)
 
     def expected(self) -> Mapping[str, Any]:
         """How many primes to expect."""

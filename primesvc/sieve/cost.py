@@ -18,31 +18,40 @@ LIGHT_CALL_BYTES: Final = 32 * 2**20
 WIDEST_CALL_BYTES: Final = 192 * 2**20
 """Memory that no piece of a grid takes more than, beyond that of a light call."""
 
-PACK_S_PER_PRIME: Final = 4e-9
+PACK_S_PER_PRIME: Final = 2.5e-9
 """Seconds a prime to pack a list: differences, the narrowing of the type, the copy."""
+
+LONG_LIST: Final = 3e6
+"""Primes from which a list takes fresh memory, by which each costs `FRESH_S_PER_PRIME` more."""
+
+FRESH_S_PER_PRIME: Final = 5e-9
 
 
 @dataclass(frozen=True, slots=True)
 class CostModel:
     """Seconds for a range, interpolated between measured places on the line.
 
-    `points` are `(number, seconds to set up, seconds a number)`, ascending in
-    the number; between two of them the logarithms are interpolated.
+    `points` are `(number, seconds to set up, seconds more if all primes that sieve have multiples
+    in the range, seconds a number)`, ascending in the number; between two of them the
+    logarithms of the second and of the last are interpolated.
     """
 
-    points: tuple[tuple[float, float, float], ...]
+    points: tuple[tuple[float, float, float, float], ...]
 
-    def _at(self, number: int) -> tuple[float, float]:
+    def _at(self, number: int) -> tuple[float, float, float]:
         right = bisect_right(self.points, (number, math.inf))
         if right == 0:
             return self.points[0][1:]
         if right == len(self.points):
             return self.points[-1][1:]
-        (x0, setup0, rate0), (x1, setup1, rate1) = self.points[right - 1], self.points[right]
+        (x0, setup0, entry0, rate0), (x1, setup1, entry1, rate1) = self.points[
+            right - 1 : right + 1
+        ]
         share = math.log(number / x0) / math.log(x1 / x0)
         return (
-            math.exp(math.log(setup0) * (1 - share) + math.log(setup1) * share),
-            math.exp(math.log(rate0) * (1 - share) + math.log(rate1) * share),
+            setup0 * (setup1 / setup0) ** share,
+            entry0 + (entry1 - entry0) * share,
+            rate0 * (rate1 / rate0) ** share,
         )
 
     def setup_s(self, number: int) -> float:
@@ -51,39 +60,49 @@ class CostModel:
 
     def seconds(self, range_: Range, *, pack: bool) -> float:
         """Seconds to count the primes of the range, or with `pack` to list and pack them."""
-        setup, rate = self._at(range_.end)
+        span = range_.span
+        setup, entry, rate = self._at(range_.end)
+        seconds = setup + rate * span
+        if entry:
+            # Of the primes p up to the root, min(1, span / p) have a multiple in the range: so
+            # large a share of all, were they as dense everywhere. An odd one, hence the 2.
+            share = min(2 * span / math.sqrt(range_.end), 1.0)
+            seconds += entry * share * (1 - math.log(share))
         if pack:
-            rate += PACK_S_PER_PRIME / _log(range_.end)
-        return setup + rate * range_.span
+            primes = span / _log(range_.end)
+            seconds += primes * PACK_S_PER_PRIME
+            seconds += max(primes - LONG_LIST, 0.0) * FRESH_S_PER_PRIME
+        return seconds
 
 
 PRIMESIEVE: Final = CostModel(
     (
-        (1e6, 5e-6, 0.07e-9),
-        (1e8, 10e-6, 0.085e-9),
-        (1e9, 20e-6, 0.11e-9),
-        (1e10, 30e-6, 0.13e-9),
-        (1e11, 90e-6, 0.15e-9),
-        (1e12, 240e-6, 0.18e-9),
-        (1e13, 0.7e-3, 0.24e-9),
-        (1e14, 2.1e-3, 0.32e-9),
-        (1e15, 6.5e-3, 0.46e-9),
-        (1e16, 21e-3, 0.65e-9),
-        (1e17, 68e-3, 1.25e-9),
-        (1e18, 221e-3, 2.3e-9),
-        (1.8e19, 1.0, 3.5e-9),
+        (1e6, 12e-6, 0.0, 0.04e-9),
+        (1e8, 25e-6, 10e-6, 0.072e-9),
+        (1e9, 35e-6, 20e-6, 0.095e-9),
+        (1e10, 65e-6, 80e-6, 0.105e-9),
+        (1e11, 0.1e-3, 0.2e-3, 0.125e-9),
+        (1e12, 0.24e-3, 0.65e-3, 0.155e-9),
+        (1e13, 0.7e-3, 2.0e-3, 0.2e-9),
+        (1e14, 2.2e-3, 5.8e-3, 0.26e-9),
+        (1e15, 6.5e-3, 17e-3, 0.31e-9),
+        (1e16, 21e-3, 40e-3, 0.4e-9),
+        (1e17, 70e-3, 80e-3, 0.65e-9),
+        (1e18, 225e-3, 70e-3, 1.7e-9),
+        (1.8e19, 1.0, 20e-3, 2.8e-9),
     )
 )
-"""libprimesieve 12.9, one core; see the table in `grid`."""
+"""libprimesieve 12.9, one core, ranges of 2^10 to 2^28 numbers: within 30 %. See also the table
+in `grid`."""
 
 TESTING: Final = CostModel(
     (
-        (1e9, 50e-6, 90e-9),
-        (1e12, 50e-6, 96e-9),
-        (1e14, 50e-6, 99e-9),
-        (1e16, 50e-6, 102e-9),
-        (1e18, 50e-6, 103e-9),
-        (1.8e19, 50e-6, 116e-9),
+        (1e9, 80e-6, 0.0, 90e-9),
+        (1e12, 80e-6, 0.0, 96e-9),
+        (1e14, 80e-6, 0.0, 99e-9),
+        (1e16, 80e-6, 0.0, 102e-9),
+        (1e18, 80e-6, 0.0, 105e-9),
+        (1.8e19, 80e-6, 0.0, 116e-9),
     )
 )
 """`narrow.primes_by_testing`, one core. So the crossover, below which testing

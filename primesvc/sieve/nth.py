@@ -9,7 +9,10 @@ from primesvc.sieve.engine import Engine, count_primes, list_primes
 from primesvc.sieve.range import MAX_NUMBER, Range
 
 _LISTED_SPAN: Final = 2**20
-"""Numbers of a range that is listed instead of counted in halves."""
+"""Numbers that are listed instead of counted first."""
+
+_LISTED_SPARE: Final = 500
+"""Numbers that are listed beyond those expected: a few gaps."""
 
 _TERMS: Final = ((1, 1), (2, -1), (3, -1), (5, -1), (6, 1), (7, -1), (10, 1), (11, -1), (13, -1))
 """The first numbers at which the Möbius function is not 0, with its values."""
@@ -53,16 +56,34 @@ def find_nth(engine: Engine, range_: Range, n: int) -> tuple[int, int | None]:
     all of them, and the prime is None.
     """
     passed, left, upwards = 0, abs(n), n > 0
-    while range_.span > _LISTED_SPAN:
-        middle = range_.start + range_.span // 2
-        halves = [Range(range_.start, middle - 1), Range(middle, range_.end)]
-        near, far = halves if upwards else halves[::-1]
-        count = count_primes(engine, near)
-        if count >= left:
-            range_ = near
+    while True:
+        gap = math.log(max(range_.start if upwards else range_.end, 3))
+        # Nearly as far as the prime is expected, and then so little that it may be listed.
+        width = int((left - 4 * math.sqrt(left)) * gap)
+        listed = width <= _LISTED_SPAN
+        if listed:
+            width = int(left * gap * 1.2) + _LISTED_SPARE
+        near, far = _split(range_, width, upwards=upwards)
+        primes = list_primes(engine, near) if listed else None
+        count = count_primes(engine, near) if primes is None else len(primes)
+        if count < left:
+            passed, left = passed + count, left - count
+            if far is None:
+                return passed, None
+            range_ = far
+        elif primes is not None:
+            return abs(n), int(primes[left - 1] if upwards else primes[-left])
         else:
-            passed, left, range_ = passed + count, left - count, far
-    primes = list_primes(engine, range_)
-    if len(primes) < left:
-        return passed + len(primes), None
-    return passed + left, int(primes[left - 1] if upwards else primes[-left])
+            # A little too far: back from there.
+            left, upwards, range_ = count - left + 1, not upwards, near
+
+
+def _split(range_: Range, width: int, *, upwards: bool) -> tuple[Range, Range | None]:
+    """The part of the range so wide at its near end, and the rest if there is one."""
+    if width >= range_.span:
+        return range_, None
+    if upwards:
+        cut = range_.start + width
+        return Range(range_.start, cut - 1), Range(cut, range_.end)
+    cut = range_.end - width
+    return Range(cut + 1, range_.end), Range(range_.start, cut)

@@ -27,9 +27,10 @@ from primesvc.compute.dispatcher import GRACE_S, Call, Queue
 from primesvc.compute.worker import Sieved, sieve
 from primesvc.repeated import Trouble
 from primesvc.sieve.cost import expected_primes
-from primesvc.sieve.engine import Engine, counting_s, extra_bytes, listing_s
+from primesvc.sieve.engine import Engine, counting_s, extra_bytes
 from primesvc.sieve.grid import Grid
 from primesvc.sieve.packed import Packed, Summary
+from primesvc.sieve.pieces import pieces_s
 from primesvc.sieve.range import Range
 from primesvc.store.lru import LRUCache
 from primesvc.store.summaries import SummaryTable
@@ -250,31 +251,27 @@ class SegmentStore:
             in_flight = self._in_flight.get((grid.name, index, False))
         return in_flight
 
-    def _chunk(self, grid: Grid, indices: range, with_primes: bool) -> tuple[list[Range], float]:
+    def _chunk(self, grid: Grid, indices: range, with_primes: bool) -> tuple[range, float]:
         """The longest run of missing pieces from the first on that is one chunk, and its cost."""
-        cost = listing_s if with_primes else counting_s
-        pieces: list[Range] = []
-        seconds = size = more_s = more_bytes = 0.0
-        for index in indices[:CHUNK_PIECES]:
-            piece = grid.piece(index)
-            if not pieces or piece.span != pieces[-1].span:
-                # Neighbours of one width cost the same: an estimate takes longer than a look.
-                more_s = cost(self._engine, piece, grid.selection)
-                more_bytes = expected_primes(piece) * with_primes
-            size += more_bytes
-            if pieces and (
-                seconds + more_s > CHUNK_S
-                or size > self._chunk_bytes
-                or self._under_way(grid, index, with_primes) is not None
+        chunk = indices[:CHUNK_PIECES]
+        seconds = pieces_s(self._engine, grid, chunk, listed=with_primes)
+        most = len(chunk) * CHUNK_S / seconds
+        if with_primes:
+            widest = max(expected_primes(grid.piece(chunk[at])) for at in (0, -1))
+            most = min(most, self._chunk_bytes / widest)
+        chunk = chunk[: max(int(most), 1)]
+        for number, index in enumerate(chunk[1:], start=1):
+            if (
+                self._under_way(grid, index, with_primes) is not None
                 or self._summaries.get(grid, index) is not None
             ):
+                chunk = chunk[:number]
                 break
-            seconds += more_s
-            pieces.append(piece)
-        return pieces, seconds
+        return chunk, pieces_s(self._engine, grid, chunk, listed=with_primes)
 
     def _start(self, grid: Grid, indices: range, with_primes: bool, queue: Queue) -> InFlight:
-        pieces, seconds = self._chunk(grid, indices, with_primes)
+        chunk, seconds = self._chunk(grid, indices, with_primes)
+        pieces = [grid.piece(index) for index in chunk]
         call = queue.submit(
             sieve,
             self._engine.name,
@@ -285,7 +282,7 @@ class SegmentStore:
             # One after another: the last is as wide as any.
             memory_bytes=self._extra_bytes(grid, pieces[-1], with_primes=with_primes),
         )
-        in_flight = InFlight(grid, indices[: len(pieces)], with_primes=with_primes, call=call)
+        in_flight = InFlight(grid, chunk, with_primes=with_primes, call=call)
         for index in in_flight.indices:
             self._in_flight[grid.name, index, with_primes] = in_flight
         call.done.add_done_callback(partial(self._finished, in_flight, True))

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from primesvc import PrimeService, Range, Selection, Settings, State
-from primesvc.collect.plan import MAX_CELLS
 from primesvc.jobs.job import Job
 from primesvc.kinds.base import Question
 from primesvc.kinds.count import Count
@@ -67,7 +66,7 @@ async def test_listed_and_counted(service: PrimeService) -> None:
 async def test_pieces_of_both_grids_are_cut_alike(service: PrimeService) -> None:
     """A range of many segments, where a constellation crosses many cuts, and a random part."""
     random_ = random.Random(7)  # noqa: S311 - any part will do
-    whole = Range(0, CELLS.piece(0).span * (MAX_CELLS + 8))
+    whole = Range(0, CELLS.piece(0).span * 72)
     for selection in (TWINS, Selection("0,1000"), Selection("triplets", 5, 1)):
         expected = np.array(constellations(selection, whole))
         assert await primes_of(service, Primes(whole, selection)) == expected.tolist()

@@ -55,12 +55,14 @@ def test_a_wider_range_costs_more(model: CostModel, range_: Range, start: int) -
 @models
 def test_measured_places_cost_what_was_measured(model: CostModel) -> None:
     """At its points a model says what was measured; halfway the geometric mean."""
-    for number, setup_s, number_s in model.points:
+    for number, setup_s, entry_s, number_s in model.points:
         at = int(number)
         assert model.setup_s(at) == pytest.approx(setup_s)
         cost_s = model.seconds(Range(at // 2 + 1, at), pack=False)
-        assert cost_s == pytest.approx(setup_s + number_s * (at - at // 2))
-    for (low, low_s, _), (high, high_s, _) in pairwise(model.points):
+        assert cost_s == pytest.approx(setup_s + entry_s + number_s * (at - at // 2))
+        cost_s = model.seconds(Range(at, at), pack=False)
+        assert setup_s + number_s <= cost_s <= setup_s + number_s + entry_s * 0.1
+    for (low, low_s, *_), (high, high_s, *_) in pairwise(model.points):
         assert model.setup_s(int(math.sqrt(low * high))) == pytest.approx(math.sqrt(low_s * high_s))
 
 

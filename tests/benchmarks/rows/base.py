@@ -42,6 +42,8 @@ class Sizes:
     fair_medium_jobs: int
     fair_background: int
     """How far the job in the background counts."""
+    estimates: int
+    """How many jobs are estimated and tried."""
     starts: int
 
 
@@ -69,6 +71,7 @@ FULL: Final = Sizes(
     fair_small_jobs=200,
     fair_medium_jobs=100,
     fair_background=10**12,
+    estimates=400,
     starts=5,
 )
 """What the promises are about."""
@@ -97,6 +100,7 @@ QUICK: Final = Sizes(
     fair_small_jobs=20,
     fair_medium_jobs=10,
     fair_background=10**12,
+    estimates=40,
     starts=1,
 )
 """Enough to see that everything runs; the ratios mean little."""

@@ -4,6 +4,7 @@ from typing import Final
 
 from tests.benchmarks.rows.base import Row
 from tests.benchmarks.rows.counts import FAR_COUNTS, PI
+from tests.benchmarks.rows.estimates import ESTIMATES
 from tests.benchmarks.rows.fair import FAIR
 from tests.benchmarks.rows.hot import HOT_GET, HOT_POST
 from tests.benchmarks.rows.journal import JOURNAL
@@ -25,6 +26,7 @@ ROWS: Final[tuple[Row, ...]] = (
     OVERLAP,
     NARROW,
     FAIR,
+    ESTIMATES,
     JOURNAL,
     START,
 )

@@ -23,6 +23,7 @@ from primesvc.errors import EngineFailed, ServiceClosed
 from primesvc.sieve.engine import load_engine
 from primesvc.sieve.packed import Packed
 from primesvc.sieve.range import Range
+from primesvc.sieve.selection import ALL
 from tests.compute import calls
 from tests.compute.helpers import Gate
 from tests.helpers import WAIT_S, eventually, naive_primes
@@ -471,7 +472,7 @@ async def test_results_are_in_the_slot_or_inline() -> None:
         backend = LocalBackend(1, arena)
         dispatcher = Dispatcher(backend)
         queue = dispatcher.queue("a")
-        (result,) = await finish([queue.submit(sieve, engine, [range_], True, cost_s=LONG_S)])
+        (result,) = await finish([queue.submit(sieve, engine, [range_], True, ALL, cost_s=LONG_S)])
         primes = Packed(bytes(result.view)).primes().tolist()
         assert primes == naive_primes(range_.start, range_.end)
         assert 1 - arena.free == leased
@@ -494,7 +495,8 @@ async def test_without_a_free_slot_results_take_the_pipe() -> None:
     backend = LocalBackend(1, arena)
     dispatcher = Dispatcher(backend)
     calls = [
-        dispatcher.queue("a").submit(sieve, engine, [range_], True, cost_s=LONG_S) for _ in range(3)
+        dispatcher.queue("a").submit(sieve, engine, [range_], True, ALL, cost_s=LONG_S)
+        for _ in range(3)
     ]
     results = await finish(calls)
     assert arena.free == 0
@@ -538,7 +540,7 @@ async def test_close_after_the_backend_ends_what_runs() -> None:
     queue = dispatcher.queue("a")
     pieces = [Range(0, 10**13)]
     calls = [
-        queue.submit(sieve, load_engine("auto").name, pieces, False, cost_s=LONG_S)
+        queue.submit(sieve, load_engine("auto").name, pieces, False, ALL, cost_s=LONG_S)
         for _ in range(3)
     ]
     await eventually(lambda: bool(backend.snapshot().pids))

@@ -6,6 +6,10 @@ estimated seconds (start-time fair queuing: Goyal, Vin, Cheng 1996, for one
 link; here for as many servers as there are workers). A new queue starts at
 the present virtual time: it owes nothing and is owed nothing.
 
+One worker more than there are processors is there for light work: clients who have
+little to do, and after them any call that is short, have it while the others are busy. So
+light work waits for no heavy call, however many of these there are (simulated in the tests).
+
 Calls are kept here until a worker is free, so that a cancel takes effect at
 once; one that runs is ended with its worker, if it does not end soon by itself.
 """
@@ -183,7 +187,9 @@ class Dispatcher:
                 return call
         queue.calls.append(call)
         self._waiting.add(queue)
-        self._start_next()
+        # Nobody else may begin for it; to look at all of a thousand queues takes 0.1 ms.
+        if self._long < self.backend.slots or self._may_use_spare(queue):
+            self._start_next()
         return call
 
     def _run_here(self, call: Call) -> None:
@@ -219,18 +225,20 @@ class Dispatcher:
             call.task.add_done_callback(partial(self._ended, queue, call, express))
 
     def _choose(self, express: bool) -> Queue | None:
-        best = None
+        best, least = None, (True, math.inf)
         for queue in list(self._waiting):
             while queue.calls and queue.calls[0].done.cancelled():
                 queue.calls.popleft()
+            # The spare worker is there for light work: other short calls have it if it is free.
+            turn = (express and not queue.light, queue.virtual_s)
             if not queue.calls:
                 self._waiting.discard(queue)
             elif (
-                (best is None or queue.virtual_s < best.virtual_s)
+                turn < least
                 and (not express or self._may_use_spare(queue))
                 and self._has_memory(queue.calls[0])
             ):
-                best = queue
+                best, least = queue, turn
         return best
 
     def _may_use_spare(self, queue: Queue) -> bool:

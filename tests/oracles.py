@@ -27,7 +27,13 @@ def primes_between(start: int, end: int) -> list[int]:
 
 def statistics_of(start: int, end: int, modulus: int, bins: int) -> dict[str, Any]:
     """The result of a job of the kind `statistics`, from one prime to the next."""
-    primes = primes_between(start, end)
+    return statistics_from(primes_between(start, end), start, end, modulus, bins)
+
+
+def statistics_from(
+    primes: list[int], start: int, end: int, modulus: int, bins: int
+) -> dict[str, Any]:
+    """The same of the primes that a range has."""
     known = set(primes)
     neighbours = list(pairwise(primes))
     edges = [min(start + i * (end - start + 1) // bins, end) for i in range(bins + 1)]

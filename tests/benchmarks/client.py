@@ -109,8 +109,8 @@ class Client:
         began = time.perf_counter()
         path = f"/jobs?kind={kind}&start={start}&end={end}"
         document = json.loads(self.request("POST", path).body)
-        if "id" in document:
-            document = json.loads(self.request("GET", f"/jobs/{document['id']}?wait=60").body)
+        while document.get("state") in ("queued", "running"):
+            document = json.loads(self.request("GET", f"/jobs/{document['id']}?wait=30").body)
         seconds = time.perf_counter() - began
         if document.get("state") != "succeeded":
             raise BenchmarkError(f"POST {path}: {document}")

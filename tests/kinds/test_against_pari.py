@@ -16,6 +16,7 @@ from primesvc import PrimeService, Range, Selection
 from primesvc.kinds.primes import Primes
 from primesvc.sieve.range import MAX_NUMBER
 from tests.helpers import WAIT_S
+from tests.oracles import statistics_from
 
 pytestmark = [
     pytest.mark.slow,
@@ -90,6 +91,15 @@ async def test_selections(service: PrimeService, selection: Selection, condition
     )
     for range_, primes in zip(RANGES, expected, strict=True):
         assert await listed(service, Primes(range_, selection)) == primes
+
+
+async def test_statistics(service: PrimeService) -> None:
+    """What follows from PARI's primes, one by one, in bins and by residues of every kind."""
+    expected = await pari(f"primes([{range_.start}, {range_.end}])" for range_ in RANGES)
+    for at, (range_, primes) in enumerate(zip(RANGES, expected, strict=True)):
+        modulus, bins = [4, 10, 30, 1][at % 4], [7, 500, 1][at % 3]
+        found = await service.statistics(range_, modulus=modulus, bins=bins)
+        assert found == statistics_from(primes, range_.start, range_.end, modulus, bins)
 
 
 async def test_numbers(service: PrimeService) -> None:

@@ -123,6 +123,8 @@ class Connection(web.RequestHandler):
         if self.body is not None and self.body.is_eof():
             self.body = None
         self.request = None
+        if self.surplus_bytes and not self.wire.is_closing():
+            self._narrow()  # it may have been widened, for a long body
         self.ended_s = self.clock()
         if self.half_closed:
             self._leave_soon()
@@ -133,10 +135,13 @@ class Connection(web.RequestHandler):
         self.made_s = self.clock()
         if self.gate.opened(self):
             super().connection_made(transport)
-            raw = transport.get_extra_info("socket")
-            raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVED_BYTES)
+            self._narrow()
         else:
             self.gate.refuse(self.wire)
+
+    def _narrow(self) -> None:
+        raw = self.wire.get_extra_info("socket")
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVED_BYTES)
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """The connection is closed."""

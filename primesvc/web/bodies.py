@@ -1,6 +1,7 @@
 """Reads the bodies of requests, bounded in size and in time."""
 
 import asyncio
+import socket
 from typing import Any, Final
 
 from aiohttp import hdrs, web
@@ -13,6 +14,9 @@ MAX_BODY_BYTES: Final = 16 * 2**10
 
 WANTED_BYTES: Final = web.RequestKey("wanted_bytes", int)
 """Of a request whose body is read: how long it may be. Others' connections stop to parse them."""
+
+WINDOW_BYTES: Final = 2**17
+"""Bytes of a long body that the system takes ahead: as many as connections have by default."""
 
 BODY_TIMEOUT_S: Final = 10.0
 """Seconds a client has to send its body."""
@@ -46,6 +50,8 @@ async def _read(request: web.Request, max_bytes: int) -> bytes:
         raise PayloadTooLarge(max_bytes)
     data = bytearray()
     request[WANTED_BYTES] = max_bytes
+    if (request.content_length or 0) > MAX_BODY_BYTES and not request.content.is_eof():
+        _widen(request)
     try:
         async with asyncio.timeout(BODY_TIMEOUT_S):
             while chunk := await request.content.read(max_bytes + 1):
@@ -55,3 +61,16 @@ async def _read(request: web.Request, max_bytes: int) -> bytes:
     except TimeoutError:
         raise RequestTimedOut(BODY_TIMEOUT_S) from None
     return bytes(data)
+
+
+def _widen(request: web.Request) -> None:
+    """Let the rest of a long body come as fast as it can: our own server takes little ahead.
+
+    Where packets are longer than that, as on the loopback, a sender waits again and again.
+    When the request ends the server narrows its connection again.
+    """
+    if request.transport is None:
+        return
+    raw = request.transport.get_extra_info("socket")
+    if raw.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) < WINDOW_BYTES:
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, WINDOW_BYTES)

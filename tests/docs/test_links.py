@@ -62,7 +62,7 @@ def test_pages_have_the_form_that_is_served(page: Path) -> None:
         if part.type == "html_block":
             assert re.fullmatch(r"(<!-- [^>]+ -->\s*)+", part.content), part.content
         if part.type == "fence":
-            assert part.info in ("", "console", "python", "sh")
+            assert part.info in ("", "caddyfile", "console", "nginx", "python", "sh")
 
 
 def test_every_page_has_its_place() -> None:

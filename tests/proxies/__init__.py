@@ -1,0 +1,1 @@
+"""Tests of the service behind real proxies, as far as they are installed."""

@@ -102,7 +102,7 @@ class Question(ABC):
     def parameters(self) -> Mapping[str, int | str]:
         """What is asked, by name, as documents show it. `read` makes an equal question of it."""
 
-    @property
+    @cached_property
     def key(self) -> str:
         """What the id is made of: never to change, and different for every question."""
         return ":".join((self.kind, *map(str, self.parameters.values())))

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Self
 
@@ -34,8 +34,7 @@ class RangeQuestion(Question):
     """
 
     range: Range
-    # Those about one range are few: the hash, which every repeated request takes, does without.
-    selection: Selection = field(default=ALL, hash=False)
+    selection: Selection = ALL
 
     @classmethod
     def read(cls, values: Mapping[str, object]) -> Self:

@@ -1,7 +1,7 @@
 """What an engine is, which ones there are, and how one is chosen."""
 
 from collections.abc import Callable
-from functools import cache, partial
+from functools import cache, lru_cache, partial
 from typing import Final, Protocol
 
 import numpy as np
@@ -82,11 +82,13 @@ def count_primes(engine: Engine, range_: Range, selection: Selection = ALL) -> i
     return count_by_testing(range_.start, range_.end)
 
 
+@lru_cache(64)
 def _is_tested(engine: Engine, range_: Range) -> bool:
     """Whether testing the numbers of the range one by one is cheaper than sieving it."""
     return TESTING.seconds(range_, pack=False) < engine.cost.seconds(range_, pack=False)
 
 
+@lru_cache(64)  # a small job asks several times
 def listing_s(engine: Engine, range_: Range, selection: Selection = ALL) -> float:
     """About how many seconds it takes to list and pack the selected primes of the range."""
     needed = selection.needed(range_)

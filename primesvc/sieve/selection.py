@@ -124,6 +124,8 @@ class Selection:
 
     def needed(self, range_: Range) -> Range:
         """The numbers that decide about the primes of the range, as far as there are any."""
+        if not self.pattern:
+            return range_
         return Range(range_.start, min(range_.end + self.reach, MAX_NUMBER))
 
     def pick(self, primes: NDArray[np.uint64], end: int) -> NDArray[np.uint64]:

@@ -146,12 +146,12 @@ class ServiceClosed(PrimesvcError, RuntimeError):
 
 
 class JournalBehind(PrimesvcError, RuntimeError):
-    """A job is not in the journal yet, which `journal_sync` promises; it is there, and runs."""
+    """What happened to a job is not in the journal yet, which `journal_sync` promises."""
 
     retry_after_s = 1.0
 
     def __init__(self, why: str) -> None:
-        super().__init__(f"the job is known, but not yet written to the journal: {why}")
+        super().__init__(f"it is done, but not yet written to the journal: {why}")
 
 
 class CountsDisagree(PrimesvcError, RuntimeError):

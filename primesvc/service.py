@@ -245,6 +245,13 @@ class PrimeService:
         """Cancel a job if it is unfinished, and forget it."""
         self.runtime.manager.forget(job)
 
+    async def written(self, job: Job) -> None:
+        """Wait until what happened to a job is in the journal; only with `journal_sync`.
+
+        Raises `JournalBehind`.
+        """
+        await self.runtime.manager.written(job)
+
     async def count(self, range_: Range, selection: Selection = ALL) -> int:
         """How many primes of the selection the range holds; of a constellation it holds all.
 

@@ -207,7 +207,10 @@ class Settings:
         "", str, "file", "file from which jobs are taken up again after a restart; empty for none"
     )
     journal_sync: bool = _setting(
-        False, _switch, "", "answer a POST only once its job is in the journal, and on the disk"
+        False,
+        _switch,
+        "",
+        "answer what changes a job only once that is in the journal, and on the disk",
     )
     unix_socket: str = _setting(
         "", str, "path", "Unix socket to listen on, instead of an address and a port"

@@ -57,7 +57,7 @@ class JobManager:
         and with `journal_sync` `JournalBehind`.
         """
         job = await self._find_or_start(question)
-        await self._recorder.promised(job.id)
+        await self.written(job)
         return job
 
     async def _find_or_start(self, question: Question) -> Job:
@@ -128,6 +128,13 @@ class JobManager:
         """Cancel a job if it is unfinished, and forget it."""
         self.cancel(job)
         self.table.forget(job)
+
+    async def written(self, job: Job) -> None:
+        """Wait until what happened to a job is in the journal, with `journal_sync`.
+
+        Raises `JournalBehind`.
+        """
+        await self._recorder.promised(job.id)
 
     async def resume(self) -> None:
         """Take up the jobs that an earlier run noted."""

@@ -116,13 +116,17 @@ async def cancel_job(request: web.Request) -> web.StreamResponse:
     job = find_job(request)
     if job.state.final and job.state is not State.CANCELLED:
         raise JobConflict(job.id, job.state)
-    context_of(request).service.cancel(job)
+    service = context_of(request).service
+    service.cancel(job)
+    await service.written(job)
     return await _answer(request, job)
 
 
 async def delete_job(request: web.Request) -> web.Response:
     """DELETE /jobs/{id}: forget a job, cancelled if it is unfinished."""
-    context_of(request).service.forget(find_job(request))
+    service, job = context_of(request).service, find_job(request)
+    service.forget(job)
+    await service.written(job)
     return web.Response(status=204)
 
 

@@ -3,11 +3,12 @@
 import asyncio
 import fcntl
 import os
+import shutil
 import signal
 import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -422,7 +423,39 @@ async def test_a_promise_that_cannot_be_kept_is_not_made(
             assert int(response.headers["Retry-After"]) > 0
     await let_write(journal, may=True)
     await eventually(lambda: journal.snapshot().problem is None)
-    assert await fetch(client, await submit(client, 4, 11)) == '"[5, 7, 11]"\n'
+    job_id = await submit(client, 4, 11)
+    assert await fetch(client, job_id) == '"[5, 7, 11]"\n'
+    await let_write(journal, may=False)
+    async with client.delete(f"/jobs/{job_id}") as response:
+        await assert_problem(
+            response, 503, "urn:primesvc:problem:journal-behind", says="it is done"
+        )
+    await let_write(journal, may=True)
+    async with client.delete(f"/jobs/{job_id}") as response:
+        await assert_problem(response, 410, "urn:primesvc:problem:job-gone")
+
+
+async def test_what_ended_is_promised_too(tmp_path: Path, aiohttp_client: AiohttpClient) -> None:
+    """With `journal_sync` who cancels or deletes a job is told so when the file says so."""
+    path = tmp_path / "journal"
+    settings = Settings(workers=1, journal=str(path), journal_sync=True)
+    client = await aiohttp_client(create_app(settings))
+    async with client.post(f"/jobs?start=0&end={10**12}") as response:
+        job_id = (await response.json())["id"]
+
+    def states() -> list[tuple[str]]:
+        for name in ("journal", "journal-wal"):  # nobody else may open them
+            shutil.copy(tmp_path / name, tmp_path / name.replace("journal", "copy"))
+        with closing(sqlite3.connect(tmp_path / "copy")) as file:
+            return file.execute("SELECT state FROM job").fetchall()
+
+    for _ in range(2):
+        async with client.post(f"/jobs/{job_id}/cancel") as response:
+            assert response.status == 200
+            assert states() == [("cancelled",)]
+    async with client.delete(f"/jobs/{job_id}") as response:
+        assert response.status == 204
+        assert states() == []
 
 
 async def test_what_is_about_to_be_written_at_the_end_is_written(tmp_path: Path) -> None:

@@ -175,3 +175,11 @@ def test_the_client_loads_nothing_of_the_service() -> None:
     assert "aiohttp" in loaded
     ours = {name.split(".")[1] for name in loaded if name.startswith("primesvc.")}
     assert ours <= {"client", "errors", "numbers", "states"}
+
+
+def test_connecting_loads_what_it_needs() -> None:
+    """The package loads nothing by itself, and `connect` neither HTTP nor a service until asked."""
+    assert "anyio" not in loaded_by("primesvc")
+    loaded = loaded_by("primesvc.asking.connect")
+    assert "anyio" in loaded
+    assert not {"aiohttp", "primesvc.service", "primesvc.client.client"} & loaded

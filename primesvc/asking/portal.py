@@ -1,13 +1,14 @@
 """Runs coroutines for threads that have no event loop, and cancels those nobody waits for."""
 
 import asyncio
+import math
 import os
-import sys
 import threading
+import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
-from concurrent.futures import CancelledError, Future, wait
 from contextlib import ExitStack, suppress
-from typing import Any, Final, Generic, TypeVar
+from functools import partial
+from typing import Any, Final, Generic, TypeVar, cast
 
 from anyio.from_thread import start_blocking_portal
 
@@ -15,8 +16,9 @@ from primesvc.errors import ServiceClosed
 
 T = TypeVar("T")
 
-LOOK_S: Final = 0.1 if sys.platform == "win32" else None
-"""Seconds that a thread waits at a time: on Windows, Ctrl-C does not end a wait."""
+LOOK_S: Final = 0.1
+"""Seconds that a thread waits at a time: Ctrl-C does not end a wait on Windows, nor anywhere if it
+comes just as the wait begins."""
 
 END_S: Final = 10.0
 """Seconds that a thread waits at the most for the end of a call that it cancelled: twice of what
@@ -53,26 +55,20 @@ class Portal:
         """What the coroutine function returns or raises, run in the portal's event loop."""
         self._check_thread()
         call = _Call(function)
-        future: Future[T] | None = None
         try:
             # What began when the loop ends would never be answered.
             with self._lock:
                 if not self.closed:
                     self._calls.add(call)
-                    future = self._portal.start_task_soon(call.run)
-            if future is not None:
-                _wait(future)
+                    self._portal.start_task_soon(call.run)
+            if call in self._calls:
+                call.wait()
         except BaseException:  # of this thread: those of the call are raised below
             self._cancel(call)
             raise
         finally:
             self._calls.discard(call)
-        if future is None:
-            raise ServiceClosed("it is closed: open it again with `connect`")
-        try:
-            return future.result()
-        except CancelledError:
-            raise ServiceClosed("it was closed before the answer was there") from None
+        return call.outcome()
 
     def _cancel(self, call: "_Call[Any]") -> None:
         """Cancel a call, and wait until it has ended; it may be about to begin."""
@@ -81,7 +77,7 @@ class Portal:
                 return
             if not self.closed:
                 self._portal.start_task_soon(call.cancel)
-        call.ended.wait(END_S)
+        call.wait(END_S)
 
     def iterate(self, make: Callable[[], AsyncGenerator[T, None]]) -> Generator[T, None, None]:
         """What an asynchronous generator yields, one by one; closed with it."""
@@ -109,13 +105,14 @@ class Portal:
                 return
             self._closed = True
         with self._exit:
-            ending = self._portal.start_task_soon(self._end, last)
+            ending = _Call(partial(self._end, last))
+            self._portal.start_task_soon(ending.run)
             try:
-                _wait(ending)
+                ending.wait()
             except BaseException:  # interrupted once, it is closed all the same
-                wait([ending], END_S)
+                ending.wait(END_S)
                 raise
-            ending.result()
+            ending.outcome()
 
     def _check_thread(self) -> None:
         if threading.get_ident() == self._thread:
@@ -134,37 +131,66 @@ class Portal:
 
 
 class _Call(Generic[T]):
-    """A call that can be cancelled, also before it has begun."""
+    """A call that can be waited for, and cancelled, also before it has begun."""
 
-    # Not through its future, which would be done at once: the call is to be waited for. Nor by
-    # AnyIO's scopes, which cancel again whatever the call does to end well.
+    # Not through AnyIO's future, which would be done as soon as it is cancelled: how the call ends
+    # is to be waited for. Nor by its scopes, which cancel again whatever the call does to end well.
 
     def __init__(self, function: Callable[[], Awaitable[T]]) -> None:
         self._function = function
         self._cancelled = False
+        self._result: T | None = None
+        self._error: BaseException | None = asyncio.CancelledError()
+        # Held until it has ended: a bare lock, for an interrupt in the middle of the bookkeeping
+        # of a future or an event could leave that locked.
+        self._running = threading.Lock()
+        self._running.acquire()
+        self._ended = False
         self.task: asyncio.Task[Any] | None = None
         """What runs it, once it has begun."""
-        self.ended = threading.Event()
 
-    async def run(self) -> T:
+    async def run(self) -> None:
         """Run it. In the event loop, as is `cancel`."""
+        if self._cancelled:
+            return
         self.task = asyncio.current_task()
         try:
-            if self._cancelled:
-                raise asyncio.CancelledError
-            return await self._function()
+            self._result = await self._function()
+            self._error = None
+        except BaseException as error:
+            self._error = error
         finally:
-            self.ended.set()
+            self._end()
 
     def cancel(self) -> None:
         """Cancel it, once: how it ends is not to be cancelled too."""
-        if self.task is None:
-            self.ended.set()
-        elif not self._cancelled:
-            self.task.cancel()
+        if self._cancelled:
+            return
         self._cancelled = True
+        if self.task is None:
+            self._end()
+        else:
+            self.task.cancel()
 
+    def _end(self) -> None:
+        self._ended = True
+        self._running.release()
 
-def _wait(future: "Future[Any]") -> None:
-    while not wait([future], LOOK_S).done:
-        pass
+    def wait(self, timeout_s: float | None = None) -> None:
+        """Wait until it has ended, but not longer than that. For one thread."""
+        until_s = math.inf if timeout_s is None else time.monotonic() + timeout_s
+        while not self._ended and time.monotonic() < until_s:
+            self._running.acquire(timeout=LOOK_S)
+
+    def outcome(self) -> T:
+        """What it returned, or raised; `ServiceClosed` if it was not let in, or cancelled."""
+        if isinstance(self._error, asyncio.CancelledError):
+            begun = self.task is not None
+            raise ServiceClosed(
+                "it was closed before the answer was there"
+                if begun
+                else "it is closed: open it again with `connect`"
+            )
+        if self._error is not None:
+            raise self._error
+        return cast("T", self._result)

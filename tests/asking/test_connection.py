@@ -31,6 +31,8 @@ from tests.oracles import PI_OF_POWERS, statistics_of
 from tests.program import eventually
 from tests.test_embedding import open_files
 
+pytestmark = pytest.mark.process
+
 LONG = (10**12, 10**12 + 10**12)
 """A range that takes minutes to sieve."""
 

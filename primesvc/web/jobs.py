@@ -27,6 +27,9 @@ MAX_WAIT_S: Final = 60.0
 _RELATIONS: Final = {"events": "monitor", "primes": "enclosure"}
 """The links of a document that have a registered relation, for `Link` (RFC 8288)."""
 
+LARGE_BYTES: Final = 2**14
+"""What is known of a job from which its document may take milliseconds to make."""
+
 MAX_PAGE: Final = 1000
 """Jobs a page of the list at the most: a document is 1 KB."""
 
@@ -43,6 +46,7 @@ async def submit_job(request: web.Request) -> web.StreamResponse:
     values = await _read_submission(request)
     question = read_question(values)
     if read_choice("dry_run", values.get("dry_run", "false"), ["true", "false"]) == "true":
+        await context_of(request).turns.next()
         expected, seconds = service.estimate(question)
         return await _json(request, estimate_document(request, question, expected, seconds))
     wait_s, asynchronous = _read_prefer(request)
@@ -138,6 +142,8 @@ async def _answer(
     headers: "CIMultiDict[str] | None" = None,
 ) -> web.StreamResponse:
     headers = CIMultiDict() if headers is None else headers
+    if job.work.size_bytes > LARGE_BYTES:
+        await context_of(request).turns.next()
     document = job_document(request, job)
     if request.method == "POST":
         # Whose document this is, and so where its links lead from (RFC 8288, 3.2).

@@ -65,6 +65,8 @@ _METRICS_HEADERS: Final = {
 
 async def get_metrics(request: web.Request) -> web.Response:
     """GET /metrics: in the text format of Prometheus."""
+    # Many may ask at a time, and it takes a few milliseconds.
+    await context_of(request).turns.next()
     body = context_of(request).metrics.exposition()
     return web.Response(body=body, headers=_METRICS_HEADERS)
 

@@ -44,6 +44,8 @@ class Sizes:
     """How far the job in the background counts."""
     estimates: int
     """How many jobs are estimated and tried."""
+    nasty_s: float
+    """Seconds of each kind of nasty requests."""
     starts: int
 
 
@@ -72,6 +74,7 @@ FULL: Final = Sizes(
     fair_medium_jobs=100,
     fair_background=10**12,
     estimates=400,
+    nasty_s=10,
     starts=5,
 )
 """What the promises are about."""
@@ -101,6 +104,7 @@ QUICK: Final = Sizes(
     fair_medium_jobs=10,
     fair_background=10**12,
     estimates=40,
+    nasty_s=1,
     starts=1,
 )
 """Enough to see that everything runs; the ratios mean little."""
@@ -161,6 +165,8 @@ class Row:
     unit: str = ""
     """Of figure and target; empty for a ratio."""
     needs: tuple[Need, ...] = ()
+    extra: bool = False
+    """Whether it is measured only if it is asked for: it takes minutes."""
     measure: Callable[[Sizes], Outcome]
 
     def missing(self) -> list[str]:

@@ -12,6 +12,7 @@ from tests.benchmarks.rows.large import COUNT, DOWNLOAD, OVERLAP
 from tests.benchmarks.rows.small import COLD_SMALL, NARROW
 from tests.benchmarks.rows.statistics import STATISTICS
 from tests.benchmarks.rows.whole import MEMORY, START
+from tests.benchmarks.rows.worst_waits import WORST_WAITS
 
 ROWS: Final[tuple[Row, ...]] = (
     HOT_POST,
@@ -29,4 +30,5 @@ ROWS: Final[tuple[Row, ...]] = (
     ESTIMATES,
     JOURNAL,
     START,
+    WORST_WAITS,
 )

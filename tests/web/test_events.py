@@ -124,9 +124,10 @@ async def held(aiohttp_client: AiohttpClient) -> AsyncIterator[tuple[Api, HeldEx
 
 async def a_piece_more(executor: HeldExecutor, job: Job) -> None:
     """Let the job do some more of its pieces, if any are left."""
+    before = job.collected.pieces_done
+    # Behind the last piece the count may still be checked.
+    await eventually(lambda: executor.held > 0 or job.state.final)
     if not job.state.final:
-        before = job.collected.pieces_done
-        await eventually(lambda: executor.held > 0)
         executor.run()
         await eventually(lambda: job.collected.pieces_done > before)
 

@@ -11,7 +11,8 @@ from typing import Final
 
 from primesvc.collect.collected import Collected
 from primesvc.compute.dispatcher import Queue
-from primesvc.store.segments import InFlight, SegmentStore
+from primesvc.store.in_flight import InFlight
+from primesvc.store.segments import SegmentStore
 
 YIELD_EVERY: Final = 512
 """Known pieces recorded before other work on the event loop gets its turn: about 1 ms."""

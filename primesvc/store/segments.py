@@ -23,7 +23,7 @@ from typing import Final
 from aiocache.base import BaseCache
 
 from primesvc.compute.backend import CallResult
-from primesvc.compute.dispatcher import GRACE_S, Call, Queue
+from primesvc.compute.dispatcher import GRACE_S, Queue
 from primesvc.compute.worker import Sieved, sieve
 from primesvc.repeated import Trouble
 from primesvc.sieve.cost import expected_primes
@@ -32,6 +32,7 @@ from primesvc.sieve.grid import Grid
 from primesvc.sieve.packed import Packed, Summary
 from primesvc.sieve.pieces import pieces_s
 from primesvc.sieve.range import Range
+from primesvc.store.in_flight import InFlight
 from primesvc.store.lru import LRUCache
 from primesvc.store.summaries import SummaryTable
 
@@ -60,34 +61,6 @@ class StoreStats:
     """Found in the cache but damaged, or not what it should be; computed again."""
     cache_errors: int = 0
     """Times the cache raised; the work went on without it."""
-
-
-class InFlight:
-    """A call for neighbouring pieces that waits or runs, and how many wait for it.
-
-    `done` is done when the pieces are stored; `summaries` and `packed`
-    then hold what was found, by index of the piece, the latter as long as
-    somebody has not released it.
-    """
-
-    __slots__ = (
-        "call", "done", "end_timer", "grid", "indices", "packed", "summaries", "waiting",
-        "with_primes",
-    )  # fmt: skip
-
-    def __init__(self, grid: Grid, indices: range, *, with_primes: bool, call: Call) -> None:
-        self.grid = grid
-        self.indices = indices
-        self.with_primes = with_primes
-        self.call = call
-        self.waiting = 0
-        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.end_timer: asyncio.TimerHandle | None = None
-        self.summaries: dict[int, Summary] = {}
-        self.packed: dict[int, Packed] = {}
-
-    def __repr__(self) -> str:
-        return f"<InFlight {self.grid.name} {self.indices} {self.waiting} waiting>"
 
 
 class SegmentStore:

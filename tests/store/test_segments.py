@@ -17,8 +17,9 @@ from primesvc.sieve.grid import CELLS, SEGMENTS, Grid
 from primesvc.sieve.packed import Packed, Summary, pack
 from primesvc.sieve.range import Range
 from primesvc.store import segments
+from primesvc.store.in_flight import InFlight
 from primesvc.store.lru import LRUCache
-from primesvc.store.segments import CHUNK_PIECES, InFlight, SegmentStore
+from primesvc.store.segments import CHUNK_PIECES, SegmentStore
 from tests.helpers import WAIT_S, eventually
 
 HEAVY = SEGMENTS.index(10**15)

@@ -12,6 +12,7 @@ from functools import cache
 from html import escape
 from importlib.resources import files
 from string import Template
+from threading import Lock
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from aiohttp import web
@@ -33,6 +34,9 @@ _TO_PAGE: Final = re.compile(r"([a-z-]+)\.md(#.*)?")
 """A link to another page, as it stands in the Markdown files."""
 
 
+_RENDERING: Final = Lock()
+
+
 class Chapter(NamedTuple):
     """A page as HTML; `sections` are the ids and titles (HTML) of its second-level headings."""
 
@@ -43,7 +47,7 @@ class Chapter(NamedTuple):
 
 async def get_index(request: web.Request) -> web.StreamResponse:
     """GET /docs/: the first page of the handbook, which says what is where."""
-    return await answer(request, await in_thread("handbook", _page, INDEX))
+    return await answer(request, await in_thread("handbook", _rendered, INDEX))
 
 
 async def get_chapter(request: web.Request) -> web.StreamResponse:
@@ -51,7 +55,13 @@ async def get_chapter(request: web.Request) -> web.StreamResponse:
     name = request.match_info["name"]
     if name not in CHAPTERS:
         raise web.HTTPNotFound
-    return await answer(request, await in_thread("handbook", _page, name))
+    return await answer(request, await in_thread("handbook", _rendered, name))
+
+
+def _rendered(name: str) -> File:
+    # One at a time: a crowd would have every page rendered once for each of them.
+    with _RENDERING:
+        return _page(name)
 
 
 @cache

@@ -283,11 +283,11 @@ def test_count() -> None:
 # nth
 
 
-def test_nth() -> None:
+def test_nth(here: Here) -> None:
     """The prime, on a line; near and far, above and below."""
-    assert output("nth", "1e6") == "15485863\n"
-    assert output("nth", "1e11") == "2760727302517\n"
-    assert output("nth", "-1", "--start", "100") == "97\n"
+    assert here("nth", "1e6") == (0, "15485863\n", "")
+    assert here("nth", "1e11") == (0, "2760727302517\n", "")
+    assert here("nth", "-1", "--start", "100") == (0, "97\n", "")
 
 
 async def test_nth_of_a_running_service(server: TestServer, there: PrimeService) -> None:
@@ -307,9 +307,15 @@ async def test_nth_of_a_running_service(server: TestServer, there: PrimeService)
 # statistics
 
 
-def test_statistics() -> None:
+def test_statistics(here: Here) -> None:
     """A summary to be read, or all of it as JSON; a range without primes has little to say."""
-    lines = output("statistics", "0", "100", "--modulus", "4").splitlines()
+
+    def output(*arguments: str) -> str:
+        code, out, errors = here("statistics", *arguments)
+        assert (code, errors) == (0, "")
+        return out
+
+    lines = output("0", "100", "--modulus", "4").splitlines()
     assert [line.split() for line in lines] == [
         ["range", "0..100"], ["primes", "25"], ["first", "2"], ["last", "97"],
         ["largest", "gap", "8", "after", "89"], ["twins", "8"], ["cousins", "8"], ["sexy", "15"],
@@ -318,10 +324,10 @@ def test_statistics() -> None:
         ["gap", "2", "8", "33.333%"], ["gap", "4", "7", "29.167%"], ["gap", "6", "7", "29.167%"],
         ["gap", "8", "1", "4.167%"],
     ]  # fmt: skip
-    assert output("statistics", "90", "96") == "range        90..96\nprimes       0\n"
-    assert output("statistics", "7", "7").endswith("7 mod 10     1  100.000%\n")
-    assert output("statistics", "0", "1e6").splitlines()[-1] == "and 40 more"
-    found = json.loads(output("statistics", "0", "1000", "--json", "--bins", "4"))
+    assert output("90", "96") == "range        90..96\nprimes       0\n"
+    assert output("7", "7").endswith("7 mod 10     1  100.000%\n")
+    assert output("0", "1e6").splitlines()[-1] == "and 40 more"
+    found = json.loads(output("0", "1000", "--json", "--bins", "4"))
     assert found == statistics_of(0, 1000, 10, 4)
 
 

@@ -236,7 +236,7 @@ async def test_an_overlap_is_not_sieved_twice_at_once(service: PrimeService) -> 
 async def test_overlapping_counts_share_their_pieces(service: PrimeService) -> None:
     """Of two overlapping counts nothing but the parts at their ends is counted twice."""
     high = 10**15  # where counting takes a sieve
-    first, second = Range(high, high + 10**9), Range(high + 5 * 10**8, high + 15 * 10**8)
+    first, second = Range(high, high + 6 * 10**8), Range(high + 3 * 10**8, high + 9 * 10**8)
     async with asyncio.timeout(WAIT_S):
         counts = [*await asyncio.gather(service.count(first), service.count(second))]
     engine = load_engine("primesieve")
@@ -492,6 +492,7 @@ async def test_half_the_work_on_twice_the_workers_is_in_proportion() -> None:
             await service.submit(range_)
 
 
+@pytest.mark.slow
 async def test_wide_pieces_are_sieved_one_at_a_time_if_memory_is_short() -> None:
     """High on the line a worker takes 100 MB or more: with memory for one call they take turns."""
     high = Range(2**51, 2**51 + 2**30 - 1)

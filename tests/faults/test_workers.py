@@ -189,7 +189,7 @@ async def test_a_range_that_keeps_killing_workers_fails_alone() -> None:
 @pytest.mark.parametrize(
     ("kills", "end", "count"),
     [
-        pytest.param(4, 10**10, PI_OF_POWERS[10], id="four"),
+        pytest.param(4, 10**10, PI_OF_POWERS[10], id="four", marks=pytest.mark.slow),
         pytest.param(20, 4 * 10**10, 1_711_955_433, id="twenty", marks=pytest.mark.slow),
         pytest.param(20, 10**11, PI_OF_POWERS[11], id="long", marks=pytest.mark.slow),
     ],

@@ -44,7 +44,7 @@ def test_the_cheaper_way() -> None:
         assert is_sieved(Range(start, end), load_engine("numpy"))
 
 
-@pytest.mark.parametrize("power", [8, 10, 13, 15])
+@pytest.mark.parametrize("power", [8, 10, 13, pytest.param(15, marks=pytest.mark.slow)])
 async def test_published_counts(power: int) -> None:
     """Up to powers of ten there are as many primes as published, without a sieve."""
     async with PrimeService(Settings(workers=2)) as service:

@@ -81,7 +81,8 @@ async def test_downloads_beyond_the_memory_are_refused_until_others_end(
         assert (r.status, await r.text()) == (206, "99999989\n")
 
 
-@pytest.mark.parametrize("coding", ["identity", pytest.param("gzip", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("coding", ["identity", "gzip"])
 async def test_slow_readers_take_what_they_hold(
     aiohttp_client: AiohttpClient, crowd: AsyncExitStack, coding: str
 ) -> None:

@@ -97,8 +97,9 @@ async def _serve(settings: Settings) -> None:
         try:
             if not await _set_up(runner, stop):
                 return
-            # No more are accepted in one go than there are descriptors for.
-            backlog = min(BACKLOG, guard.limit)
+            # Where descriptors are short no more are accepted in one go than there are of them.
+            is_short = guard.limit < settings.max_connections
+            backlog = min(BACKLOG, guard.limit) if is_short else BACKLOG
             await _listen(listeners, _protocols(runner, guard), settings, addresses, backlog)
             if settings.unix_socket:
                 stack.callback(_remover(Path(settings.unix_socket)))

@@ -127,7 +127,7 @@ def short(request: pytest.FixtureRequest) -> Iterator[Short]:
         server.stop()
 
 
-NO_WORKER = [(NPROC, 6), (NOFILE, 24)]
+NO_WORKER = [(NPROC, 4), (NOFILE, 24)]
 
 FEW_WORKERS = [(NPROC, 10), (NOFILE, 36)]
 

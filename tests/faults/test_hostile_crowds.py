@@ -139,8 +139,9 @@ def test_too_few_descriptors_lower_the_limit() -> None:
     ):
         (line,) = target.server.errors
         assert "WARNING at most 144 connections" in line
-        clients = push(stack, target.crowd(CROWD))
-        assert answered(clients[-1]).status == 200
+        push(stack, target.crowd(CROWD))
+        # As many may have come within the moment in which a new one makes no room for others.
+        eventually(lambda: ask(target, ALIVE).status == 200)
         assert len(target.server.errors) == 1
         assert target.files < 400
 

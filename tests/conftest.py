@@ -18,6 +18,8 @@ from tests.program import Here
 # A shell that runs the tests in the background has them ignore Ctrl-C, and with them every
 # program they start, those that are to be ended by it too.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+if hasattr(signal, "SIGHUP"):  # which `nohup` does
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 # How long an example takes tells what else the machine does, not what is wrong.
 # And the same cases are tried each time: to look for others is what the long search is for.

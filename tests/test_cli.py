@@ -294,7 +294,8 @@ def test_a_signal_for_the_whole_group_does_not_break_a_download(
     reader.read_on()
     assert reader.received == reader.length
     assert server.ends() == 0
-    assert [line for line in server.errors if "worker process died" not in line] == []
+    # One that had just begun to start is told of otherwise than one that was up.
+    assert [line for line in server.errors if "worker process" not in line] == []
 
 
 @pytest.mark.parametrize("ask", [terminate, interrupt])

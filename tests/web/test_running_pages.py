@@ -47,7 +47,10 @@ class Running:
 
     async def step(self, at: int = 0) -> None:
         """Let one of the chunks that are asked for be done: the first, or the one at `at`."""
-        await eventually(lambda: self.executor.held > at)
+        # Behind the last piece the count may still be checked.
+        await eventually(lambda: self.executor.held > at or self.job.state.final)
+        if self.job.state.final:
+            return
         before = self.job.collected.pieces_done
         self.executor.run(at)
         await eventually(lambda: self.job.collected.pieces_done > before)
